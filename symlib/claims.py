@@ -1,0 +1,195 @@
+"""The papers' claims, our numbers beside theirs, and a verdict for each by the rule in `claims.toml`.
+
+`python -m symlib.claims` prints the scoreboard as text; it reads `claims.toml` and `results/` only.
+"""
+
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import stats
+
+from symlib import records
+from symlib.records import Record
+
+CLAIMS = records.ROOT / "claims.toml"
+PROFILES = ("custom", "quick", "cpu", "paper")  # from the least to the most that a run can say
+VERDICTS = ("reproduced", "reproduced at reduced scale", "not reproduced", "not run")
+ALPHA = 0.05
+
+Quantities = Mapping[str, np.ndarray]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Positive(_Strict):
+    """The mean is above 0."""
+
+    kind: Literal["positive"]
+
+    def holds(self, values: np.ndarray, found: Quantities) -> bool:
+        """Apply the rule to one value per pair."""
+        return bool(stats.ttest_1samp(values, 0, alternative="greater").pvalue < ALPHA)
+
+
+class Below(_Strict):
+    """The mean is below a bound."""
+
+    kind: Literal["below"]
+    bound: float
+
+    def holds(self, values: np.ndarray, found: Quantities) -> bool:
+        """Apply the rule to one value per pair."""
+        return bool(stats.ttest_1samp(values, self.bound, alternative="less").pvalue < ALPHA)
+
+
+class Increasing(_Strict):
+    """Each quantity has a smaller mean than the next."""
+
+    kind: Literal["increasing"]
+    order: Annotated[list[str], Field(min_length=2)]
+
+    def holds(self, values: np.ndarray, found: Quantities) -> bool:
+        """Apply the rule to every two neighbours."""
+        neighbours = zip(self.order, self.order[1:], strict=False)
+        return all(
+            bool(stats.ttest_ind(found[low], found[high], equal_var=False, alternative="less").pvalue < ALPHA)
+            for low, high in neighbours
+        )
+
+
+class Equal(_Strict):
+    """All values are exactly one number."""
+
+    kind: Literal["equal"]
+    value: float
+
+    def holds(self, values: np.ndarray, found: Quantities) -> bool:
+        """Compare without tolerance."""
+        return bool((values == self.value).all())
+
+
+class Printed(_Strict):
+    """A number as the paper prints it."""
+
+    mean: float
+    sd: float | None = None
+
+    def __str__(self) -> str:
+        return _number(self.mean, self.sd)
+
+
+class Claim(_Strict):
+    """One entry of `claims.toml`, whose head explains the fields."""
+
+    id: Annotated[str, Field(pattern=r"^[AB]:[\w.]+:[\w-]+$")]
+    statement: str
+    paper: Printed
+    study: str
+    needs: dict[str, str | int | float]
+    quantity: str
+    full: Literal["quick", "cpu", "paper"]
+    rule: Annotated[Positive | Below | Increasing | Equal, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim."""
+
+    claim: Claim
+    word: str  # one of VERDICTS
+    profile: str  # of the record that decided, "-" if none
+    n: int  # values behind `ours`
+    ours: str
+    record: Record | None
+
+
+def load(path: Path = CLAIMS) -> list[Claim]:
+    """Read all claims.
+
+    Raises:
+        ValueError: If two claims share an id or an entry is malformed (pydantic names it).
+    """
+    claims = [Claim(**entry) for entry in tomllib.loads(path.read_text())["claim"]]
+    twins = [id for id, count in Counter(c.id for c in claims).items() if count > 1]
+    if twins:
+        raise ValueError(f"{path} has more than one claim with the id {', '.join(twins)}")
+    return claims
+
+
+def judge(claim: Claim, kept: Sequence[Record]) -> Verdict:
+    """Apply a claim's rule to the best of the records: the highest profile, then the most pairs.
+
+    Args:
+        claim: What to check.
+        kept: Records of the claim's study.
+    """
+    fitting = [r for r in kept if all(r.config.get(name) == value for name, value in claim.needs.items())]
+    if not fitting:
+        return Verdict(claim, "not run", "-", 0, "-", None)
+    best = max(fitting, key=lambda r: (PROFILES.index(r.config["profile"]), r.config["n_pairs"]))
+    found = import_module(f"symlib.studies.{claim.study}").quantities(best)
+    values, profile = found[claim.quantity], best.config["profile"]
+    if not claim.rule.holds(values, found):
+        word = "not reproduced"
+    elif PROFILES.index(profile) >= PROFILES.index(claim.full):
+        word = "reproduced"
+    else:
+        word = "reproduced at reduced scale"
+    ours = _number(values.mean(), values.std(ddof=1) if len(values) > 1 else None)
+    return Verdict(claim, word, profile, len(values), ours, best)
+
+
+def scoreboard(results: Path = records.RESULTS) -> list[Verdict]:
+    """Judge every claim by the kept records."""
+    claims = load()
+    kept = {study: records.find(study, results) for study in {c.study for c in claims}}
+    return [judge(claim, kept[claim.study]) for claim in claims]
+
+
+def counts(verdicts: Sequence[Verdict]) -> str:
+    """Return the number of claims by verdict as one line."""
+    tally = Counter(v.word for v in verdicts)
+    return ", ".join(f"{tally[word]} {word}" for word in VERDICTS)
+
+
+def scoreboard_text(verdicts: Sequence[Verdict]) -> str:
+    """Return one aligned line per claim, `id  verdict  profile  n  ours  paper`, and the counts last."""
+    rows = [("id", "verdict", "profile", "n", "ours", "paper")]
+    rows += [(v.claim.id, v.word, v.profile, str(v.n), v.ours, str(v.claim.paper)) for v in verdicts]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, counts(verdicts)])
+
+
+def scoreboard_markdown() -> str:
+    """Return the scoreboard as the table that the book's page includes."""
+    verdicts = scoreboard()
+    head = "| claim | what the paper says | verdict | profile | n | ours | paper |\n|---|---|---|---|--:|--:|--:|\n"
+    rows = [
+        f"| `{v.claim.id}` | {v.claim.statement} | **{v.word}** | {v.profile} | {v.n} | {v.ours} | {v.claim.paper} |"
+        for v in verdicts
+    ]
+    return f"{len(verdicts)} claims: {counts(verdicts)}.\n\n{head}" + "\n".join(rows) + "\n"
+
+
+def _number(mean: float, sd: float | None) -> str:
+    if sd is None:
+        return f"{mean:,.0f}" if float(mean).is_integer() else f"{mean:.3f}"
+    return f"{mean:.3f} ± {sd:.3f}"
+
+
+if __name__ == "__main__":
+    try:
+        print(scoreboard_text(scoreboard()))
+    except ValueError as error:
+        sys.exit(str(error))

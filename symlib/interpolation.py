@@ -1,0 +1,120 @@
+"""Straight lines between networks, the loss along them, and three ways to sum a line up in one number.
+
+A loss barrier is in nats, an accuracy drop in percentage points; they are never mixed.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from symlib.population import Evaluation, Population, evaluate
+
+
+def mixing_weights(n_points: int) -> Tensor:
+    """Return `n_points` equally spaced weights of the second network from 0 to 1, shape (n_points,), float64.
+
+    Raises:
+        ValueError: If n_points is even or below 3: the midpoint has to be on the line.
+
+    >>> mixing_weights(3).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    if n_points < 3 or n_points % 2 == 0:
+        raise ValueError(f"n_points must be odd and at least 3, so that 0.5 is a point, got {n_points}; try 25")
+    return torch.linspace(0, 1, n_points, dtype=torch.float64)
+
+
+def line(a: Population, b: Population, lambdas: Tensor) -> Population:
+    """Return the networks (1 - lambda) a + lambda b as one population, all points of pair 0 first.
+
+    Because the constraint is affine, every point on the line satisfies it.
+
+    Args:
+        a: First network of each pair, P members.
+        b: Second network of each pair, P members.
+        lambdas: Mixing weights, shape (T,).
+
+    Returns:
+        P * T networks.
+
+    Raises:
+        ValueError: If the two populations differ in size, shapes or fixed entries.
+    """
+    _check_comparable(a, b)
+
+    def mix(name: str) -> Tensor:
+        first, second = a.params[name][:, None], b.params[name][:, None]
+        weight = lambdas.to(first).view(1, -1, *[1] * (first.dim() - 2))
+        return torch.lerp(first, second, weight).flatten(0, 1)
+
+    return replace(a, params={name: mix(name) for name in a.params})
+
+
+def curves(a: Population, b: Population, lambdas: Tensor, x: Tensor, y: Tensor) -> Evaluation:
+    """Evaluate the line of every pair; both fields have shape (P, T).
+
+    One pair at a time, so that memory stays at T networks however many pairs there are.
+    """
+    scores = [evaluate(line(a[i : i + 1], b[i : i + 1], lambdas), x, y) for i in range(len(a))]
+    return Evaluation(torch.stack([s.loss for s in scores]), torch.stack([s.accuracy for s in scores]))
+
+
+def midpoint_barrier(losses: Tensor) -> Tensor:
+    """Return the loss halfway minus the mean of the two end losses; may be negative.
+
+    Args:
+        losses: Mean cross-entropy in nats on an odd number of equally spaced points, shape (P, T).
+
+    Source: Lim et al. (2024), section 5.1 and Table 1; Frankle et al. (2020).
+
+    >>> midpoint_barrier(torch.tensor([[1.0, 4.0, 3.0]]))
+    tensor([2.])
+    """
+    return losses[:, losses.shape[1] // 2] - (losses[:, 0] + losses[:, -1]) / 2
+
+
+def maximum_barrier(losses: Tensor, lambdas: Tensor) -> Tensor:
+    """Return the highest point of each curve above the chord of its end points, never negative.
+
+    Args:
+        losses: Mean cross-entropy in nats, shape (P, T).
+        lambdas: Mixing weights from 0 to 1, shape (T,).
+
+    Source: Entezari et al. (2022), loss barrier.
+
+    >>> maximum_barrier(torch.tensor([[1.0, 4.0, 3.0]]), torch.tensor([0.0, 0.5, 1.0]))
+    tensor([2.])
+    """
+    chord = torch.lerp(losses[:, :1], losses[:, -1:], lambdas.to(losses))
+    return (losses - chord).amax(dim=1)
+
+
+def accuracy_drop(accuracies: Tensor) -> Tensor:
+    """Return the mean accuracy of the two ends minus the accuracy halfway, in percentage points.
+
+    Args:
+        accuracies: Share of correct answers in [0, 1], shape (P, T), T odd.
+
+    Source: Bürgin et al. (2026), accuracy along the path; ours is absolute, not relative to the end points.
+
+    >>> accuracy_drop(torch.tensor([[1.0, 0.25, 0.5]]))
+    tensor([50.])
+    """
+    return 100 * ((accuracies[:, 0] + accuracies[:, -1]) / 2 - accuracies[:, accuracies.shape[1] // 2])
+
+
+def _check_comparable(a: Population, b: Population) -> None:
+    shapes = [{name: tuple(w.shape) for name, w in p.params.items()} for p in (a, b)]
+    if shapes[0] != shapes[1]:
+        odd = sorted(k for k in shapes[0].keys() | shapes[1].keys() if shapes[0].get(k) != shapes[1].get(k))[0]
+        raise ValueError(
+            f"the two populations differ in {odd}: {shapes[0].get(odd)} against {shapes[1].get(odd)}; a line needs "
+            "equally many networks of one architecture on both sides"
+        )
+    first, second = a.constraint.fingerprint, b.constraint.fingerprint
+    if first != second:
+        raise ValueError(
+            f"the two populations have different fixed entries (D, F): {first} against {second}; build both with "
+            "one asymmetry and one mask_seed"
+        )

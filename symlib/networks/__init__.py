@@ -1,0 +1,1 @@
+"""Plain architectures; nothing about symmetry in them."""

@@ -1,0 +1,1 @@
+"""One module per experiment: a checked configuration in, a record out."""

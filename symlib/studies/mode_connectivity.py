@@ -1,0 +1,297 @@
+"""Linear mode connectivity of MLPs: are two networks that were trained apart joined by a line of low loss?
+
+Source: Lim et al. (2024), section 5.1, Table 1 row 1 and Figure 3 left.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field, model_validator
+
+from symlib import records
+from symlib.alignment.activation_matching import activation_matching
+from symlib.alignment.permutation import Alignment, mlp_spec, permute_members
+from symlib.alignment.weight_matching import weight_matching
+from symlib.asymmetry import (
+    Asymmetry,
+    Constraint,
+    Sigma,
+    Standard,
+    WAsymmetry,
+    activation_for,
+    constraint,
+    n_trainable,
+)
+from symlib.config import Config
+from symlib.data.images import Dataset, load
+from symlib.interpolation import accuracy_drop, curves, maximum_barrier, midpoint_barrier, mixing_weights
+from symlib.networks.mlp import MLP, gelu
+from symlib.population import Population, initialise
+from symlib.records import Record
+from symlib.seeds import generator, seed
+from symlib.studies.shards import run_shards
+from symlib.training import Recipe, train
+
+STUDY = "mode_connectivity"
+# Networks that are trained -> what is measured on their pairs: the paper's four methods and one of ours.
+METHODS = {
+    "standard": ("standard", "git-rebasin", "activation-matching"),
+    "sigma-asym": ("sigma-asym",),
+    "w-asym": ("w-asym",),
+}
+N_INPUTS = {"digits": 64, "mnist": 784}
+N_MATCHED_IMAGES = 10_000  # training images that activation matching looks at
+
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class ModeConnectivity(Config):
+    """Parameters of one run; their meaning stands beside each in the notebook's parameters cell."""
+
+    profile: Literal["quick", "cpu", "paper", "custom"]
+    dataset: Literal["digits", "mnist"]
+    width: Positive
+    n_pairs: Annotated[int, Field(ge=2)]
+    epochs: Positive
+    batch_size: Positive
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    weight_decay: NotNegative
+    init: Literal["uniform", "normal"]
+    n_fix: list[int]
+    sigma_F: list[float]
+    gate_std: NotNegative
+    n_points: int
+    restarts: Positive
+    mask_seed: int
+    base_seed: int
+    pairs_per_shard: Positive
+    workers: Positive
+    device: Literal["cpu", "cuda"]
+    out: str
+
+    @model_validator(mode="after")
+    def _refuse_before_work_starts(self) -> "ModeConnectivity":
+        mixing_weights(self.n_points)
+        for networks in METHODS:
+            build(self, networks)
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device is 'cuda' but this machine has no usable GPU: choose 'cpu'")
+        return self
+
+    @property
+    def science(self) -> dict:
+        """The parameters that a result depends on; those of where and how it runs are left out."""
+        return self.model_dump(exclude={"profile", "pairs_per_shard", "workers", "device", "out"})
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some pairs of one kind of network: what one process works on at a time."""
+
+    networks: str
+    first_pair: int
+    n_pairs: int
+
+    @property
+    def name(self) -> str:
+        """The folder of the shard's record."""
+        return f"{self.networks}-{self.first_pair:03d}"
+
+
+def build(config: ModeConnectivity, networks: str) -> tuple[MLP, Constraint]:
+    """Return the architecture of a kind of network and its fixed side."""
+    asymmetry: Asymmetry = {
+        "standard": Standard(),
+        "sigma-asym": Sigma(config.gate_std),
+        "w-asym": WAsymmetry(config.n_fix, config.sigma_F),
+    }[networks]
+    widths = [N_INPUTS[config.dataset], *[config.width] * 3, 10]
+    model = MLP(widths, activation_for(asymmetry, config.mask_seed) or gelu)
+    return model, constraint(model, asymmetry, config.mask_seed)
+
+
+def shards(config: ModeConnectivity) -> list[Shard]:
+    """Cut the study into independent pieces."""
+    starts = range(0, config.n_pairs, config.pairs_per_shard)
+    return [
+        Shard(networks, first, min(config.pairs_per_shard, config.n_pairs - first))
+        for first in starts
+        for networks in METHODS
+    ]
+
+
+def run(config: ModeConnectivity) -> Record:
+    """Run the whole study; with `config.out` set, a killed run goes on where it stopped.
+
+    Returns:
+        A record with one row per method, pair and point of the line.
+    """
+    started = time.perf_counter()
+    out = Path(config.out) if config.out else None
+    work = {s.name: (_shard_config(config, s), partial(measure, config, s)) for s in shards(config)}
+    parts = run_shards(work, out and out / "shards", config.workers, config.epochs)
+    networks = range(2 * config.n_pairs)
+    facts = {
+        "seeds": {
+            "mask": config.mask_seed,
+            "init": [_init_seed(config, i) for i in networks],
+            "order": [_order_seed(config, i) for i in networks],
+        },
+        "networks": {name: _merged(parts, name) for name in METHODS},
+        "device": torch.cuda.get_device_name() if config.device == "cuda" else "CPU",
+        "wall_s": round(time.perf_counter() - started, 1),
+    }
+    record = records.make(STUDY, config.model_dump(exclude={"out"}), pd.concat([p.table for p in parts]), facts)
+    if out is not None:
+        records.write(out / "record", record)
+    return record
+
+
+def measure(config: ModeConnectivity, shard: Shard, folder: Path | None, on_epoch: Callable[[], None]) -> Record:
+    """Train the networks of a shard and evaluate the lines between them.
+
+    Args:
+        config: The study.
+        shard: Which networks; network i has the same initial draw and batch order in every kind.
+        folder: Where the checkpoint goes; None keeps none.
+        on_epoch: Called after every epoch.
+
+    Returns:
+        A table with one row per method, pair and point: test loss in nats and test accuracy in [0, 1].
+
+    Raises:
+        FloatingPointError: If training diverges.
+    """
+    started = time.perf_counter()
+    data = load(config.dataset).to(config.device)
+    trained, losses = _train(config, shard, data, folder, on_epoch)
+    first, second = trained[0::2], trained[1::2]
+    tables, objectives = [], {}
+    for method in METHODS[shard.networks]:
+        end = second
+        if method in ALIGNERS:
+            found = [
+                ALIGNERS[method](config, shard.first_pair + i, trained.model, a, b, data)
+                for i, (a, b) in enumerate(zip(first.members(), second.members(), strict=True))
+            ]
+            objectives[method] = [alignment.objective for alignment in found]
+            end = permute_members(mlp_spec(trained.model), found, second, data.test.x[:100])
+        tables.append(_curve_table(config, shard, method, first, end, data))
+    facts = {
+        "networks": shard.networks,
+        "n_trainable": n_trainable(trained.model, trained.constraint),
+        "fingerprint": trained.constraint.fingerprint,
+        "data_sha256": data.sha256,
+        "final_train_loss": losses[-1].tolist(),
+        "objectives": objectives,
+        "compute_s": round(time.perf_counter() - started, 1),
+    }
+    return records.make(STUDY, _shard_config(config, shard), pd.concat(tables), facts)
+
+
+def barriers(record: Record) -> pd.DataFrame:
+    """Sum up every line of a record.
+
+    Returns:
+        One row per method and pair: `barrier` (midpoint, nats), `max_barrier` (nats), `drop` (accuracy,
+        percentage points) and `end_loss` (mean test loss of the two trained networks, nats).
+    """
+    lambdas = mixing_weights(record.config["n_points"])
+    rows = []
+    for method, table in record.table.groupby("method", sort=False):
+        wide = {c: torch.tensor(table.pivot(index="pair", columns="lambda", values=c).to_numpy())
+                for c in ("test_loss", "test_accuracy")}
+        loss = wide["test_loss"]
+        columns = {
+            "barrier": midpoint_barrier(loss),
+            "max_barrier": maximum_barrier(loss, lambdas),
+            "drop": accuracy_drop(wide["test_accuracy"]),
+            "end_loss": (loss[:, 0] + loss[:, -1]) / 2,
+        }
+        rows.append(pd.DataFrame({"method": method, "pair": range(len(loss))} | columns))
+    return pd.concat(rows, ignore_index=True)
+
+
+def quantities(record: Record) -> dict[str, np.ndarray]:
+    """Return what claims can be about, each a vector with one value per pair, or a single count."""
+    found = barriers(record)
+    values = {
+        f"{column}/{method}": rows[column].to_numpy()
+        for method, rows in found.groupby("method")
+        for column in ("barrier", "max_barrier", "drop")
+    }
+    counts = {f"n_trainable/{name}": np.array([about["n_trainable"]]) for name, about in record.about["networks"].items()}
+    return values | counts
+
+
+def _weights(config, pair, model, a, b, data) -> Alignment:
+    source = generator(config.base_seed, "match", pair)
+    return weight_matching(a, b, mlp_spec(model), source, config.restarts)
+
+
+def _activations(config, pair, model, a, b, data) -> Alignment:
+    return activation_matching(model, a, b, mlp_spec(model), data.train.x[:N_MATCHED_IMAGES])
+
+
+ALIGNERS = {"git-rebasin": _weights, "activation-matching": _activations}
+
+
+def _train(
+    config: ModeConnectivity, shard: Shard, data: Dataset, folder: Path | None, on_epoch: Callable[[], None]
+) -> tuple[Population, torch.Tensor]:
+    members = range(2 * shard.first_pair, 2 * (shard.first_pair + shard.n_pairs))
+    start = initialise(*build(config, shard.networks), [_init_seed(config, i) for i in members], config.init)
+    recipe = Recipe(config.epochs, config.batch_size, config.lr, config.weight_decay)
+    trained, losses = train(
+        start.to(config.device),
+        data.train.x,
+        data.train.y,
+        recipe,
+        [_order_seed(config, i) for i in members],
+        folder and folder / "training.safetensors",
+        on_epoch,
+    )
+    if not losses[-1].isfinite().all():
+        raise FloatingPointError(f"{shard.networks} networks {list(members)} diverged: losses {losses[-1].tolist()}")
+    return trained, losses
+
+
+def _curve_table(
+    config: ModeConnectivity, shard: Shard, method: str, first: Population, second: Population, data: Dataset
+) -> pd.DataFrame:
+    lambdas = mixing_weights(config.n_points)
+    scores = curves(first, second, lambdas, data.test.x, data.test.y)
+    pair = shard.first_pair + torch.arange(shard.n_pairs)
+    columns = {"pair": pair[:, None], "lambda": lambdas, "test_loss": scores.loss, "test_accuracy": scores.accuracy}
+    flat = {name: values.cpu().expand(scores.loss.shape).flatten() for name, values in columns.items()}
+    return pd.DataFrame({"method": method} | flat)
+
+
+def _merged(parts: list[Record], networks: str) -> dict:
+    """Join what the shards of one kind of network say about themselves."""
+    mine = [p.about for p in parts if p.about["networks"] == networks]
+    lists = {"final_train_loss": [v for about in mine for v in about["final_train_loss"]]}
+    objectives = {m: [v for about in mine for v in about["objectives"][m]] for m in mine[0]["objectives"]}
+    same = {name: mine[0][name] for name in ("n_trainable", "fingerprint", "data_sha256")}
+    return same | lists | {"objectives": objectives, "compute_s": round(sum(about["compute_s"] for about in mine), 1)}
+
+
+def _shard_config(config: ModeConnectivity, shard: Shard) -> dict:
+    # Without the number of pairs: a study that is extended to more pairs keeps the ones it has.
+    return {k: v for k, v in config.science.items() if k != "n_pairs"} | asdict(shard)
+
+
+def _init_seed(config: ModeConnectivity, network: int) -> int:
+    return seed(config.base_seed, "init", network)
+
+
+def _order_seed(config: ModeConnectivity, network: int) -> int:
+    return seed(config.base_seed, "order", network)

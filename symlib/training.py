@@ -1,0 +1,228 @@
+"""Training of populations: recipe, schedules, the loop, and checkpoints that resume bit for bit.
+
+Batch orders are a function of (order seed, epoch), so a checkpoint needs no random state.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from symlib.asymmetry import Constraint
+from symlib.population import Population, batched_pays
+from symlib.seeds import generator
+
+Schedule = Callable[[int], float]
+
+
+def constant(epoch: int) -> float:
+    """Return 1 for every epoch."""
+    return 1.0
+
+
+def geometric_warmup(start: float, epochs: int) -> Schedule:
+    """Return a schedule that rises from `start` to 1 by one factor an epoch, then stays.
+
+    Source: Lim et al. (2024), appendix F.1.1: 1e-4 to 1e-2 over 20 epochs, a factor of 1.259 each.
+    """
+    return lambda epoch: start ** max(0.0, 1 - epoch / epochs)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a population is trained: AdamW on mean cross-entropy, the last partial batch kept."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float  # decoupled, of every tensor; pulls constrained weights towards F
+    schedule: Schedule = constant
+
+
+@dataclass
+class _Progress:
+    """Everything a checkpoint has to hold; each tensor has a leading member axis."""
+
+    params: dict[str, Tensor]
+    exp_avg: dict[str, Tensor]
+    exp_avg_sq: dict[str, Tensor]
+    losses: Tensor  # mean training loss per finished epoch, shape (epochs done, M)
+    steps: int
+
+
+def train(
+    population: Population,
+    x: Tensor,
+    y: Tensor,
+    recipe: Recipe,
+    order_seeds: Sequence[int],
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[], None] = lambda: None,
+) -> tuple[Population, Tensor]:
+    """Train every member; member i ends as it would if trained alone with the same seeds.
+
+    Args:
+        population: Where to start; left untouched.
+        x: Training inputs, shape (n, ...).
+        y: Labels, shape (n,), int64.
+        recipe: Optimiser settings.
+        order_seeds: Seed of the batch order of each member.
+        checkpoint: File written after every epoch and continued from if it exists.
+        on_epoch: Called after each epoch, for a progress bar.
+
+    Returns:
+        The trained population and its training loss in nats, mean over each epoch, shape (epochs, M).
+
+    Raises:
+        ValueError: If the number of seeds is not M, or the checkpoint is damaged or of another run.
+    """
+    if len(order_seeds) != len(population):
+        raise ValueError(f"{len(population)} networks need as many order seeds, got {len(order_seeds)}")
+    owner = _owner(population, recipe, order_seeds)
+    state = _fresh(population)
+    if checkpoint is not None and checkpoint.exists():
+        state = _load(checkpoint, owner, state)
+    if len(state.losses) > recipe.epochs:
+        raise ValueError(f"checkpoint {checkpoint} is {len(state.losses)} epochs old, more than the {recipe.epochs} asked for")
+    for _ in range(len(state.losses)):
+        on_epoch()
+    for epoch in range(len(state.losses), recipe.epochs):
+        orders = [torch.randperm(len(x), generator=generator(s, "order", epoch)) for s in order_seeds]
+        batches = torch.stack(orders).to(x.device).split(recipe.batch_size, dim=1)
+        _run_epoch(population, state, x, y, batches, recipe.lr * recipe.schedule(epoch), recipe.weight_decay)
+        if checkpoint is not None:
+            _save(checkpoint, owner, state)
+        on_epoch()
+    return replace(population, params=state.params), state.losses
+
+
+def _fresh(population: Population) -> _Progress:
+    params = {name: w.detach().clone() for name, w in population.params.items()}
+    return _Progress(
+        params,
+        {name: torch.zeros_like(w) for name, w in params.items()},
+        {name: torch.zeros_like(w) for name, w in params.items()},
+        torch.zeros(0, len(population), device=next(iter(params.values())).device),
+        steps=0,
+    )
+
+
+def _run_epoch(
+    population: Population,
+    state: _Progress,
+    x: Tensor,
+    y: Tensor,
+    batches: Sequence[Tensor],
+    lr: float,
+    decay: float,
+) -> None:
+    """Advance the state by one pass over the data, all members at once or one after another."""
+
+    def loss_of(params: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(functional_call(population.model, params, (inputs,)), labels)
+
+    batched = batched_pays(state.params)
+    losses_of = vmap(loss_of) if batched else loss_of
+    total = torch.zeros(len(population), device=x.device)
+    for member in [slice(None)] if batched else range(len(population)):
+        stepper = _Stepper(state, member, population.constraint, lr, decay)
+        for batch in batches:
+            rows = batch[member]
+            losses = losses_of(stepper.params, x[rows], y[rows])
+            losses.sum().backward()
+            stepper.step()
+            total[member] += losses.detach() * rows.shape[-1]
+    state.losses = torch.cat([state.losses, total[None] / len(x)])
+    state.steps += len(batches)
+
+
+class _Stepper:
+    """Fused AdamW on views into the stacked state, followed by the constraint.
+
+    AdamW pulls weights towards 0; adding lr * decay * F turns that into a pull towards F, and pinned entries
+    are put back last. This equals AdamW on the free weights of the parametrization to rounding.
+    """
+
+    def __init__(
+        self, state: _Progress, member: int | slice, constraint: Constraint, lr: float, decay: float
+    ) -> None:
+        self.params = {name: w[member].requires_grad_() for name, w in state.params.items()}
+        self.optimiser = torch.optim.AdamW(self.params.values(), lr=lr, weight_decay=decay, fused=True)
+        for name, w in self.params.items():
+            self.optimiser.state[w] = {
+                "step": torch.tensor(float(state.steps), device=w.device),
+                "exp_avg": state.exp_avg[name][member],
+                "exp_avg_sq": state.exp_avg_sq[name][member],
+            }
+        values = {name: w.detach() for name, w in self.params.items()}
+        fixed = constraint.to(next(iter(values.values())))
+        self.pull = [(values[name], F, lr * decay) for name, F in fixed.pull.items()]
+        self.pinned = [
+            (flat := values[name].flatten(-2), index, value.expand(*flat.shape[:-1], -1))
+            for name, (index, value) in fixed.pinned.items()
+        ]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        for weight, anchor, strength in self.pull:
+            weight.add_(anchor, alpha=strength)
+        for weight, index, value in self.pinned:
+            weight.index_copy_(-1, index, value)
+
+
+def _owner(population: Population, recipe: Recipe, order_seeds: Sequence[int]) -> str:
+    """Name the run a checkpoint belongs to by what determines its result, the number of epochs apart."""
+    settings = [recipe.batch_size, recipe.lr, recipe.weight_decay, list(order_seeds)]
+    key = json.dumps([settings, population.constraint.fingerprint, _digest(population.params)])
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].detach().contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _save(path: Path, owner: str, state: _Progress) -> None:
+    tensors = {"losses": state.losses}
+    for part in ("params", "exp_avg", "exp_avg_sq"):
+        tensors |= {f"{part}/{name}": w for name, w in getattr(state, part).items()}
+    tensors = {name: w.detach().contiguous() for name, w in tensors.items()}
+    about = {"owner": owner, "steps": str(state.steps), "digest": _digest(tensors)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    save_file(tensors, beside, metadata=about)
+    os.replace(beside, path)
+
+
+def _load(path: Path, owner: str, fresh: _Progress) -> _Progress:
+    """Read a checkpoint back after checking that it is whole and belongs to this run."""
+    advice = "delete it to train from the start"
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"damaged checkpoint {path} ({error}); it was not used: {advice}") from error
+    if about.get("digest") != _digest(tensors):
+        raise ValueError(f"damaged checkpoint {path} (its contents do not match its hash); it was not used: {advice}")
+    if about.get("owner") != owner:
+        raise ValueError(f"checkpoint {path} belongs to a run with other settings or seeds: {advice}")
+    device = fresh.losses.device
+    part = {
+        which: {name: tensors[f"{which}/{name}"].to(device) for name in fresh.params}
+        for which in ("params", "exp_avg", "exp_avg_sq")
+    }
+    return _Progress(**part, losses=tensors["losses"].to(device), steps=int(about["steps"]))
