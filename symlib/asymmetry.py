@@ -118,8 +118,7 @@ class Constraint:
     def impose(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return effective weights F + D * W for free weights W, with or without a leading member axis."""
         return {
-            name: self.F[name].to(w) + self.D[name].to(w) * w if name in self.D else w
-            for name, w in params.items()
+            name: self.F[name].to(w) + self.D[name].to(w) * w if name in self.D else w for name, w in params.items()
         }
 
     def to(self, like: Tensor) -> "Constraint":
@@ -211,9 +210,7 @@ def _gaussian(name: str, shape: torch.Size, mask_seed: int) -> Tensor:
     return torch.randn(shape, generator=generator(mask_seed, "fixed", name))
 
 
-def _pinned_rows(
-    name: str, shape: torch.Size, n_fix: int, sigma_F: float, mask_seed: int
-) -> tuple[Tensor, Tensor]:
+def _pinned_rows(name: str, shape: torch.Size, n_fix: int, sigma_F: float, mask_seed: int) -> tuple[Tensor, Tensor]:
     """Return (D, F) of one map: exactly n_fix pinned entries per row, no two rows alike."""
     rows, fan_in = shape
     _check_scale(sigma_F)
@@ -239,9 +236,7 @@ def _pinned_rows(
 def _later_twins(chosen: Tensor) -> Tensor:
     """Return the indices of rows whose set of entries already occurred further up."""
     _, group = chosen.sort(dim=1).values.unique(dim=0, return_inverse=True)
-    first = torch.full((int(group.max()) + 1,), len(group)).scatter_reduce(
-        0, group, torch.arange(len(group)), "amin"
-    )
+    first = torch.full((int(group.max()) + 1,), len(group)).scatter_reduce(0, group, torch.arange(len(group)), "amin")
     return (first[group] != torch.arange(len(group))).nonzero().squeeze(1)
 
 

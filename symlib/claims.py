@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -60,10 +61,9 @@ class Increasing(_Strict):
 
     def holds(self, values: np.ndarray, found: Quantities) -> bool:
         """Apply the rule to every two neighbours."""
-        neighbours = zip(self.order, self.order[1:], strict=False)
         return all(
             bool(stats.ttest_ind(found[low], found[high], equal_var=False, alternative="less").pvalue < ALPHA)
-            for low, high in neighbours
+            for low, high in pairwise(self.order)
         )
 
 
@@ -154,6 +154,17 @@ def scoreboard(results: Path = records.RESULTS) -> list[Verdict]:
     claims = load()
     kept = {study: records.find(study, results) for study in {c.study for c in claims}}
     return [judge(claim, kept[claim.study]) for claim in claims]
+
+
+def printed(verdicts: Sequence[Verdict], quantity: str) -> dict[str, tuple[float, float | None]]:
+    """Return what the paper prints for a quantity: method -> (mean, sd).
+
+    Args:
+        verdicts: Where to look.
+        quantity: First half of a claim's quantity, such as "barrier" of "barrier/standard".
+    """
+    halves = [(v.claim.quantity.split("/"), v.claim.paper) for v in verdicts]
+    return {method: (paper.mean, paper.sd) for (kind, method), paper in halves if kind == quantity}
 
 
 def counts(verdicts: Sequence[Verdict]) -> str:

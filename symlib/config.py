@@ -49,5 +49,12 @@ class Config(BaseModel):
             return f"parameter {name!r} is missing"
         if error["type"] == "value_error":
             return str(error["ctx"]["error"])
-        hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if isinstance(got, str) and "type" in error["type"] else ""
+        hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if _is_number_as_text(got) else ""
         return f"{name}: {error['msg'][0].lower()}{error['msg'][1:]}, got {got!r}{hint}"
+
+
+def _is_number_as_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and float(value) is not None
+    except ValueError:
+        return False

@@ -89,7 +89,10 @@ def read(folder: Path) -> Record:
     about = json.loads((folder / "record.json").read_text())
     text = (folder / "table.csv").read_text()
     found = hashlib.sha256(text.encode()).hexdigest()
-    for what, now, then in (("table", found, about["table_sha256"]), ("config", key(about["config"]), about["key"])):
+    for what, now, then in (
+        ("table", found, about["table_sha256"]),
+        ("config", key(about["config"]), about["key"]),
+    ):
         if now != then:
             raise ValueError(
                 f"the {what} of record {folder} was changed after it was written: hash {now[:16]}, recorded "
@@ -113,7 +116,16 @@ def keep(run: Path, results: Path = RESULTS) -> Path:
 
 def _commit() -> str:
     """Return the checked-out commit, marked if files differ from it, or "unknown" outside a checkout."""
-    describe = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=-modified"]
+    describe = [
+        "git",
+        "-C",
+        str(ROOT),
+        "describe",
+        "--always",
+        "--abbrev=12",
+        "--exclude=*",
+        "--dirty=-modified",
+    ]
     try:
         return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -92,7 +92,9 @@ def train(
     if checkpoint is not None and checkpoint.exists():
         state = _load(checkpoint, owner, state)
     if len(state.losses) > recipe.epochs:
-        raise ValueError(f"checkpoint {checkpoint} is {len(state.losses)} epochs old, more than the {recipe.epochs} asked for")
+        raise ValueError(
+            f"checkpoint {checkpoint} is {len(state.losses)} epochs old, more than the {recipe.epochs} asked for"
+        )
     for _ in range(len(state.losses)):
         on_epoch()
     for epoch in range(len(state.losses), recipe.epochs):
@@ -152,9 +154,7 @@ class _Stepper:
     are put back last. This equals AdamW on the free weights of the parametrization to rounding.
     """
 
-    def __init__(
-        self, state: _Progress, member: int | slice, constraint: Constraint, lr: float, decay: float
-    ) -> None:
+    def __init__(self, state: _Progress, member: int | slice, constraint: Constraint, lr: float, decay: float) -> None:
         self.params = {name: w[member].requires_grad_() for name, w in state.params.items()}
         self.optimiser = torch.optim.AdamW(self.params.values(), lr=lr, weight_decay=decay, fused=True)
         for name, w in self.params.items():

@@ -66,7 +66,10 @@ def test_constants_have_the_papers_scale():
 
 
 def test_layers_and_mask_seeds_draw_different_masks():
-    one, other = w_asym((4, 4, 4), widths=(16, 16, 16, 4)), w_asym((4, 4, 4), mask_seed=1, widths=(16, 16, 16, 4))
+    one, other = (
+        w_asym((4, 4, 4), widths=(16, 16, 16, 4)),
+        w_asym((4, 4, 4), mask_seed=1, widths=(16, 16, 16, 4)),
+    )
     assert not torch.equal(one.D["linears.0.weight"], one.D["linears.1.weight"])
     assert not torch.equal(one.D["linears.0.weight"], other.D["linears.0.weight"])
     assert one.fingerprint != other.fingerprint

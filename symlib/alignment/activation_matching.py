@@ -42,8 +42,7 @@ def activation_matching(
             sums.add(first[group], second[group])
     correlations = {group: sums.correlation() for group, sums in moments.items()}
     perms = {
-        group: torch.from_numpy(linear_sum_assignment(r.numpy(), maximize=True)[1])
-        for group, r in correlations.items()
+        group: torch.from_numpy(linear_sum_assignment(r.numpy(), maximize=True)[1]) for group, r in correlations.items()
     }
     matched = torch.cat([r[torch.arange(len(r)), perms[group]] for group, r in correlations.items()])
     return Alignment(perms, float(matched.mean()), sweeps=1)

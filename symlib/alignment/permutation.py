@@ -83,9 +83,7 @@ def permute(spec: PermutationSpec, perms: Perms, params: dict[str, Tensor]) -> d
     return moved
 
 
-def permute_members(
-    spec: PermutationSpec, found: list[Alignment], population: Population, x: Tensor
-) -> Population:
+def permute_members(spec: PermutationSpec, found: list[Alignment], population: Population, x: Tensor) -> Population:
     """Reorder each member by its own alignment, after checking on inputs x that no function changes.
 
     The result is unconstrained: its pinned entries have moved with its units, so it can be compared with other

@@ -60,8 +60,9 @@ def _descend(
     max_sweeps: int,
 ) -> Alignment:
     groups = list(perms)
-    for sweep in range(1, max_sweeps + 1):
-        moved = False
+    sweeps, moved = 0, True
+    while moved and sweeps < max_sweeps:
+        sweeps, moved = sweeps + 1, False
         for g in torch.randperm(len(groups), generator=source).tolist():
             group = groups[g]
             gain = _similarity(a, b, spec, perms, group)
@@ -71,15 +72,11 @@ def _descend(
             # Only a real gain replaces a permutation, so that ties cannot flip for ever.
             if gain[rows, best].sum() > now + 1e-9 * now.abs():
                 perms, moved = perms | {group: best}, True
-        if not moved:
-            break
     permuted = permute(spec, perms, b)
-    return Alignment(perms, sum(float((a[name] * permuted[name]).sum()) for name in a), sweep)
+    return Alignment(perms, sum(float((a[name] * permuted[name]).sum()) for name in a), sweeps)
 
 
-def _similarity(
-    a: dict[str, Tensor], b: dict[str, Tensor], spec: PermutationSpec, perms: Perms, group: str
-) -> Tensor:
+def _similarity(a: dict[str, Tensor], b: dict[str, Tensor], spec: PermutationSpec, perms: Perms, group: str) -> Tensor:
     """Return S with S[i, j] the inner product gained if old unit j of B becomes unit i, shape (units, units)."""
     others = perms | {group: torch.arange(len(perms[group]))}
     moved = permute(spec, others, {name: b[name] for name, _ in spec.uses(group)})

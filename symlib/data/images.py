@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from symlib.data.torchvision_import import torchvision_datasets
+from symlib.data.torchvision_import import torchvision
 
 # Of the uncompressed files; torchvision checks its archives only, and not what lies unpacked.
 MNIST_SHA256 = {
@@ -88,7 +88,7 @@ def mnist(folder: Path | None = None) -> Dataset:
     """
     folder = folder or data_folder()
     sha256 = _verify_mnist(folder / "MNIST" / "raw")
-    MNIST = torchvision_datasets().MNIST
+    MNIST = torchvision("datasets").MNIST
     train, test = (_scaled(MNIST(folder, train=train, download=False)) for train in (True, False))
     order = torch.randperm(len(train.x), generator=torch.Generator().manual_seed(SPLIT_SEED))[:54_000]
     return Dataset("mnist", Split(train.x[order], train.y[order]), test, sha256)
@@ -101,7 +101,7 @@ def download_mnist(folder: Path) -> None:
         FileNotFoundError: If there is no network; says the other way to get it.
     """
     try:
-        torchvision_datasets().MNIST(folder, download=True)
+        torchvision("datasets").MNIST(folder, download=True)
     except (RuntimeError, OSError) as error:
         raise FileNotFoundError(f"{_how_to_get_mnist(folder)} (the download failed: {error})") from error
     _verify_mnist(folder / "MNIST" / "raw")

@@ -14,11 +14,11 @@ _SCHEMAS = {
 }
 
 
-def torchvision_datasets() -> ModuleType:
-    """Return `torchvision.datasets`; a healthy installation is imported as it is."""
+def torchvision(part: str) -> ModuleType:
+    """Return `torchvision.<part>`, such as "datasets"; a healthy installation is imported as it is."""
     for _ in range(1 + len(_SCHEMAS)):
         try:
-            return importlib.import_module("torchvision.datasets")
+            return importlib.import_module(f"torchvision.{part}")
         except RuntimeError as error:
             missing = [op for op in _SCHEMAS if f"operator torchvision::{op} does not exist" in str(error)]
             if not missing:

@@ -1,6 +1,7 @@
 """The multilayer perceptron of both papers: linear, LayerNorm, activation, and a linear read-out."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -25,7 +26,7 @@ class MLP(nn.Module):
         if len(widths) < 3 or min(widths) < 1:
             raise ValueError(f"widths must be three or more positive numbers, got {list(widths)}")
         hidden = widths[1:-1]
-        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in zip(widths, widths[1:], strict=False))
+        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in hidden)
         self.activations = nn.ModuleList(activation(layer, width) for layer, width in enumerate(hidden))
 

@@ -207,8 +207,10 @@ def barriers(record: Record) -> pd.DataFrame:
     lambdas = mixing_weights(record.config["n_points"])
     rows = []
     for method, table in record.table.groupby("method", sort=False):
-        wide = {c: torch.tensor(table.pivot(index="pair", columns="lambda", values=c).to_numpy())
-                for c in ("test_loss", "test_accuracy")}
+        wide = {
+            c: torch.tensor(table.pivot(index="pair", columns="lambda", values=c).to_numpy())
+            for c in ("test_loss", "test_accuracy")
+        }
         loss = wide["test_loss"]
         columns = {
             "barrier": midpoint_barrier(loss),
@@ -228,7 +230,9 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
         for method, rows in found.groupby("method")
         for column in ("barrier", "max_barrier", "drop")
     }
-    counts = {f"n_trainable/{name}": np.array([about["n_trainable"]]) for name, about in record.about["networks"].items()}
+    counts = {
+        f"n_trainable/{name}": np.array([about["n_trainable"]]) for name, about in record.about["networks"].items()
+    }
     return values | counts
 
 
@@ -270,7 +274,12 @@ def _curve_table(
     lambdas = mixing_weights(config.n_points)
     scores = curves(first, second, lambdas, data.test.x, data.test.y)
     pair = shard.first_pair + torch.arange(shard.n_pairs)
-    columns = {"pair": pair[:, None], "lambda": lambdas, "test_loss": scores.loss, "test_accuracy": scores.accuracy}
+    columns = {
+        "pair": pair[:, None],
+        "lambda": lambdas,
+        "test_loss": scores.loss,
+        "test_accuracy": scores.accuracy,
+    }
     flat = {name: values.cpu().expand(scores.loss.shape).flatten() for name, values in columns.items()}
     return pd.DataFrame({"method": method} | flat)
 

@@ -1,0 +1,140 @@
+"""Training and line evaluation of the MNIST MLP against the straightforward program, in one run.
+
+`python benchmarks/mnist_mlp.py` prints medians over rounds in which both sides take turns, so that a drifting machine
+hits both alike. Each side runs as it would be used: the straightforward program in one process with torch's default
+number of threads, ours in as many single-threaded processes as there are cores.
+"""
+
+import multiprocessing
+import os
+import statistics
+import time
+from itertools import pairwise
+
+import torch
+from straightforward import WIDTHS, curve_seconds, train_seconds
+from torch.profiler import ProfilerActivity, profile
+
+from symlib.asymmetry import LIM_MNIST, Standard, constraint
+from symlib.data.images import load
+from symlib.interpolation import curves, mixing_weights
+from symlib.networks.mlp import MLP
+from symlib.population import Population, initialise
+from symlib.training import Recipe, train
+
+ROUNDS, N_NETWORKS, N_IMAGES, N_POINTS = 5, 4, 12_800, 25
+N_CORES = os.cpu_count() or 1
+N_WEIGHTS = sum(i * o for i, o in pairwise(WIDTHS))
+RECIPE = Recipe(epochs=1, batch_size=64, lr=1e-3, weight_decay=0.03)
+PARTS = {
+    "matrix products": ("addmm", "mm", "matmul", "bmm"),
+    "AdamW": ("_fused_adamw_",),
+    "pinned entries": ("index_copy_", "flatten"),
+    "LayerNorm, GELU, loss": ("layer_norm", "gelu", "log_softmax", "nll_loss"),
+    "gathering the batch": ("index",),
+}
+
+
+def single_thread() -> None:
+    """Set up a worker."""
+    torch.set_num_threads(1)
+    global DATA
+    DATA = load("mnist")
+
+
+def networks(asymmetry, n: int) -> Population:
+    """Return untrained networks."""
+    model = MLP(WIDTHS)
+    return initialise(model, constraint(model, asymmetry, 0), range(n))
+
+
+def our_training(n: int) -> float:
+    """Train n W-asymmetric networks in this process; return seconds."""
+    population = networks(LIM_MNIST, n)
+    started = time.perf_counter()
+    train(population, DATA.train.x[:N_IMAGES], DATA.train.y[:N_IMAGES], RECIPE, range(n))
+    return time.perf_counter() - started
+
+
+def our_curve(_) -> float:
+    """Evaluate one line of standard networks; return seconds."""
+    pair = networks(Standard(), 2)
+    started = time.perf_counter()
+    curves(pair[:1], pair[1:], mixing_weights(N_POINTS), DATA.test.x, DATA.test.y)
+    return time.perf_counter() - started
+
+
+def peak(_) -> float:
+    """Return the GFLOP/s of a 1,024 x 1,024 matrix product in this process."""
+    a, b = torch.randn(2, 1024, 1024)
+    for _ in range(5):
+        a @ b
+    started = time.perf_counter()
+    for _ in range(40):
+        a @ b
+    return 40 * 2 * 1024**3 / (time.perf_counter() - started) / 1e9
+
+
+def parts(_) -> dict[str, float]:
+    """Return the share of a training step's processor time by what it is spent on."""
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        our_training(1)
+    spent = {e.key: e.self_cpu_time_total for e in found.key_averages()}
+    total = sum(spent.values())
+    share = {}
+    for part, names in PARTS.items():
+        mine = [
+            k
+            for k in spent
+            if any(
+                k.removeprefix("aten::").removeprefix("native_")
+                in (n, f"{n}_backward", f"_{n}", f"{n}_forward", f"{n}_backward_data")
+                for n in names
+            )
+        ]
+        share[part] = sum(spent.pop(k) for k in mine) / total
+    share["everything else (autograd, Python, allocation)"] = sum(spent.values()) / total
+    return share
+
+
+def default_threads() -> None:
+    """Set up the straightforward program as it would run by itself."""
+    torch.set_num_threads(N_CORES)
+
+
+def spread(values: list[float]) -> str:
+    """Return the median with the range."""
+    return f"{statistics.median(values):10.1f}   [{min(values):.1f}, {max(values):.1f}]"
+
+
+def main() -> None:
+    """Measure and print."""
+    spawn = multiprocessing.get_context("spawn")
+    theirs, ours, slow, fast, peaks = [], [], [], [], []
+    with spawn.Pool(N_CORES, single_thread) as workers, spawn.Pool(1, default_threads) as program:
+        each = [N_NETWORKS // N_CORES] * N_CORES
+        workers.map(our_training, each, chunksize=1), program.apply(train_seconds, (N_IMAGES,))  # warm-up
+        for _ in range(ROUNDS):
+            theirs.append(N_IMAGES / program.apply(train_seconds, (N_IMAGES,)))
+            ours.append(sum(each) * N_IMAGES / max(workers.map(our_training, each, chunksize=1)))
+            slow.append(program.apply(curve_seconds, (N_POINTS, 3)))
+            fast.append(workers.apply(our_curve, (0,)))
+            peaks.append(sum(workers.map(peak, [0] * N_CORES, chunksize=1)))
+        share = workers.apply(parts, (0,))
+    flops = 6 * N_WEIGHTS * statistics.median(ours) / 1e9
+    print(f"training, images per second       straightforward {spread(theirs)}")
+    print(f"  {N_NETWORKS} W-asymmetric networks        population      {spread(ours)}")
+    print(f"  ratio of medians                {statistics.median(ours) / statistics.median(theirs):.1f}")
+    print(f"test-loss curve, seconds          straightforward {spread(slow)}")
+    print(f"  {N_POINTS} points, 10,000 images      population      {spread(fast)}")
+    print(f"  ratio of medians                {statistics.median(slow) / statistics.median(fast):.1f}")
+    print(f"matrix product, GFLOP/s           all cores       {spread(peaks)}")
+    print(
+        f"  training does {flops:.0f} GFLOP/s, {flops / statistics.median(peaks):.0%} of that; its processor time goes to"
+    )
+    for part, value in share.items():
+        print(f"    {value:4.0%}  {part}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Fully connected networks on MNIST
+#
+# **Claim.** Two standard MLPs that were trained apart are separated by a barrier on the straight line between their
+# weights. Reordering the hidden units of one of them (Git Re-Basin) removes it, and so does building the symmetry out
+# of the architecture: W-asymmetric networks are connected as they are, σ-asymmetric ones lie in between
+# {cite:p}`lim2024`, Table 1 (first row) and Figure 3 (left).
+#
+# The [chapter](../book/linear-mode-connectivity.md) defines every term. This page first shows the largest run that has been
+# recorded, then repeats the experiment live on small data.
+
+# %% [markdown]
+# ## Parameters
+#
+# The defaults finish on a laptop. `make run NB=mode_connectivity_mlp PROFILE=cpu` runs the paper's setting on two CPU cores;
+# single values are changed with `P="-p epochs 10"`.
+
+# %% tags=["parameters"]
+profile = "quick"  # quick | cpu | paper | custom
+dataset = "digits"  # digits | mnist
+width = 128  # units of each of the three hidden layers; paper 512
+n_pairs = 4  # pairs of networks per method; paper at least 5
+epochs = 40  # passes over the training set; paper 25 (of a set 38 times as large)
+batch_size = 64  # images per step
+lr = 1e-3  # of AdamW, constant
+weight_decay = 0.03  # decoupled, on every tensor
+init = "uniform"  # uniform (PyTorch's, as in paper B) | normal (as in paper A's asymmetric networks)
+n_fix = [8, 16, 16, 64]  # pinned entries per row of each linear map; paper 64, 64, 64, 256
+sigma_F = [1.0, 1.0, 0.5, 0.25]  # standard deviation of the pinned entries of each linear map
+gate_std = 1.0  # standard deviation of the entries of the FiGLU gate
+n_points = 25  # points on the line, odd, so that 0.5 is one of them
+restarts = 3  # descents of weight matching
+mask_seed = 0  # draws the pinned entries and the gates
+base_seed = 0  # initialisation, batch order and matching are derived from it
+pairs_per_shard = 4  # pairs that are trained together in one process
+workers = 1  # processes
+device = "cpu"  # cpu | cuda
+out = ""  # folder for the record and checkpoints; empty keeps nothing
+
+# %%
+from symlib.studies.mode_connectivity import ModeConnectivity
+
+config = ModeConnectivity.from_cell(globals())
+
+# %% [markdown]
+# ## What the paper's setting gives
+#
+# Recorded by an earlier run and read back; the rules behind the verdicts are in `claims.toml` and were written before the run.
+
+# %%
+from symlib import claims, plots
+from symlib.studies.mode_connectivity import barriers, run
+
+verdicts = [v for v in claims.scoreboard() if v.claim.study == "mode_connectivity"]
+kept = verdicts[0].record
+paper = claims.printed(verdicts, "barrier")
+label = "{dataset}, width {width}, {n_pairs} pairs, {epochs} epochs ({profile} profile)".format
+print(claims.scoreboard_text(verdicts))
+
+# %% mystnb={"figure": {"caption": "Midpoint barriers of the recorded run. Each symbol is one pair of networks; crosses are the numbers that the paper prints.", "name": "fig-mlp-recorded-barriers"}, "image": {"alt": "Dot plot of the test-loss barrier of every pair of networks, one row per method, with the paper's mean and standard deviation as a cross beside each row."}}
+plots.barrier_dots(barriers(kept), paper, label(**kept.config))
+
+# %% mystnb={"figure": {"caption": "Test loss along the straight line, mean over the recorded pairs with a band of one standard deviation. Symbols on the right stand at each method's midpoint.", "name": "fig-mlp-recorded-lines"}, "image": {"alt": "Line plot of test loss against the mixing weight from 0 to 1, one curve per method, all methods meeting near the same loss at both ends."}}
+plots.loss_lines(kept.table, label(**kept.config))
+
+# %% [markdown]
+# Per method, over the recorded pairs: the barrier at the midpoint, the highest point above the chord, the accuracy lost at the
+# midpoint, and the test loss of the trained networks themselves.
+
+
+# %%
+def summary(found):
+    columns = {
+        "barrier": "midpoint barrier (nats)",
+        "max_barrier": "maximum barrier (nats)",
+        "drop": "accuracy drop (points)",
+        "end_loss": "test loss at the ends (nats)",
+    }
+    by_method = found.groupby("method", sort=False)[list(columns)]
+    mean, sd = by_method.mean(), by_method.std(ddof=1)
+    text = mean.map("{:.3f}".format) + " ± " + sd.map("{:.3f}".format)
+    text.insert(0, "pairs", by_method.size())
+    return text.rename(columns=columns, index=lambda m: plots.METHODS[m].label).rename_axis(None)
+
+
+summary(barriers(kept))
+
+# %% [markdown]
+# ## The same experiment, live
+#
+# Everything below was computed when this page was built, with the parameters above. Networks *2i* and *2i + 1* form pair *i*; network *j* starts
+# from the same draw and sees the same batches under every method.
+
+# %% tags=["nbval-ignore-output", "remove-output"]
+record = run(config)
+
+# %% mystnb={"figure": {"caption": "Test loss along the line in the live run.", "name": "fig-mlp-live-lines"}, "image": {"alt": "Line plot of test loss against the mixing weight for the live run, one curve per method."}}
+plots.loss_lines(record.table, label(**config.model_dump()))
+
+# %% tags=["nbval-ignore-output"]
+live = barriers(record)
+summary(live)
+
+# %% [markdown]
+# What has to hold whatever the machine:
+
+# %%
+mean = live.groupby("method")["barrier"].mean()
+checks = {
+    "standard networks are separated by a barrier": mean["standard"] > 0.05,
+    "Git Re-Basin removes more than half of it": mean["git-rebasin"] < 0.5 * mean["standard"],
+    "activation matching removes more than half of it": mean["activation-matching"] < 0.5 * mean["standard"],
+    "W-asymmetric networks have less than a fifth of it": mean["w-asym"] < 0.2 * mean["standard"],
+    "the σ-asymmetric barrier lies below the standard one": mean["sigma-asym"] < mean["standard"],
+}
+for what, holds in checks.items():
+    print(f"{'yes' if holds else 'no ':<4}{what}")
+if config.profile == "quick":  # numbers vary with the machine, but not by more than this
+    assert abs(mean["standard"] - 0.6) < 0.25, mean["standard"]
+    assert abs(mean["w-asym"]) < 0.05, mean["w-asym"]
+
+# %%
+for networks, about in record.about["networks"].items():
+    print(f"{networks:<11}{about['n_trainable']:>8,} trainable entries, fixed side {about['fingerprint']}")
+rows = len(record.table)
+print(f"{rows} losses = {record.table['method'].nunique()} methods x {config.n_pairs} pairs x {config.n_points} points")
+
+# %% [markdown]
+# ## Where these numbers come from
+
+# %% tags=["nbval-ignore-output"]
+for name, about in {"recorded": kept.about, "live": record.about}.items():
+    versions = ", ".join(f"{package} {number}" for package, number in about["versions"].items())
+    print(f"{name}: commit {about['commit']}, {about['date']}, {about['device']} ({about['machine']}), {about['wall_s']:.0f} s")
+    print(f"  {versions}")
+    print(f"  data {about['networks']['standard']['data_sha256'][:16]}, table {about['table_sha256'][:16]}")

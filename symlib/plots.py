@@ -1,0 +1,125 @@
+"""Figures of the studies: what is drawn comes from a record, nothing is computed here but means and bands.
+
+Colours are Okabe and Ito's, told apart with every common colour vision; every series also has a marker or a label
+of its own, so that print in grey loses nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one method appears in every figure."""
+
+    label: str
+    colour: str
+    marker: str
+
+
+METHODS = {
+    "standard": Look("standard", "#444444", "o"),
+    "git-rebasin": Look("Git Re-Basin", "#0072B2", "s"),
+    "activation-matching": Look("activation matching", "#56B4E9", "v"),
+    "sigma-asym": Look("σ-asymmetric", "#D55E00", "^"),
+    "w-asym": Look("W-asymmetric", "#009E73", "D"),
+}
+
+
+def loss_lines(table: pd.DataFrame, title: str) -> Figure:
+    """Draw test loss along the line: one curve per method, mean over pairs with a band of one sd.
+
+    Args:
+        table: Columns method, pair, lambda, test_loss (nats).
+        title: What was run.
+
+    Source: Lim et al. (2024), Figure 3.
+    """
+    figure, axes = plt.subplots(figsize=(7.2, 4.2), layout="constrained")
+    ends = {}
+    for method, rows in table.groupby("method", sort=False):
+        look = METHODS[method]
+        wide = rows.pivot(index="lambda", columns="pair", values="test_loss")
+        mean, sd = wide.mean(axis=1), wide.std(axis=1, ddof=1)
+        axes.fill_between(wide.index, mean - sd, mean + sd, color=look.colour, alpha=0.15, linewidth=0)
+        axes.plot(wide.index, mean, look.marker, ls="-", color=look.colour, markevery=6, markersize=5, lw=1.8)
+        ends[method] = mean.iloc[len(mean) // 2]
+    _label_beside(axes, ends, x=1.02)
+    axes.set(xlim=(0, 1), xlabel="mixing weight λ of the second network", ylabel="test loss (nats)")
+    axes.set_title(title, loc="left", fontsize="medium")
+    _plain(axes)
+    return figure
+
+
+def barrier_dots(barriers: pd.DataFrame, paper: Mapping[str, tuple[float, float]], title: str) -> Figure:
+    """Draw the midpoint barrier of every pair, the mean, and the paper's number where it has one.
+
+    Args:
+        barriers: Columns method, barrier (nats).
+        paper: Method -> printed mean and sd (nats).
+        title: What was run.
+
+    Source: Lim et al. (2024), Table 1.
+    """
+    methods = list(barriers["method"].unique())
+    figure, axes = plt.subplots(figsize=(7.2, 0.6 * len(methods) + 1.3), layout="constrained")
+    axes.axvline(0, color="#999999", lw=0.8, zorder=0)
+    for y, method in enumerate(methods):
+        look, values = METHODS[method], barriers.loc[barriers["method"] == method, "barrier"]
+        axes.plot(values, np.full(len(values), y), look.marker, color=look.colour, alpha=0.55, markersize=6, mew=0)
+        axes.plot([values.mean()] * 2, [y - 0.22, y + 0.22], color=look.colour, lw=2.5)
+        if method in paper:
+            mean, sd = paper[method]
+            axes.errorbar(mean, y + 0.33, xerr=sd, fmt="x", color="#111111", markersize=6, capsize=2, lw=1)
+    axes.plot([], [], "x", color="#111111", label="paper, mean ± sd")
+    axes.plot([], [], "|", color="#444444", markersize=12, mew=2.5, label="ours, mean (symbols: pairs)")
+    axes.set_yticks(range(len(methods)), [METHODS[m].label for m in methods])
+    axes.invert_yaxis()
+    axes.set_xlabel("test-loss barrier at the midpoint (nats)")
+    axes.set_title(title, loc="left", fontsize="medium")
+    axes.legend(frameon=False, fontsize="small", loc="best")
+    _plain(axes)
+    return figure
+
+
+def fixed_side(D: np.ndarray, F: np.ndarray, title: str) -> Figure:
+    """Draw which entries of a weight matrix are pinned, and to what.
+
+    Args:
+        D: True where trainable, shape (rows, columns).
+        F: Fixed values, same shape.
+        title: Which matrix.
+
+    Source: Lim et al. (2024), Figure 2.
+    """
+    figure, axes = plt.subplots(figsize=(7.2, 7.2 * D.shape[0] / D.shape[1] + 1), layout="constrained")
+    limit = float(np.abs(F).max()) or 1.0
+    image = axes.imshow(np.ma.masked_array(F, mask=D), cmap="PuOr", vmin=-limit, vmax=limit, interpolation="none")
+    axes.set_facecolor("#e8e8e8")
+    axes.set(xlabel="input", ylabel="neuron")
+    axes.set_title(title, loc="left", fontsize="medium")
+    figure.colorbar(image, ax=axes, label="pinned value (grey: trainable)", shrink=0.9)
+    return figure
+
+
+def _label_beside(axes: Axes, heights: Mapping[str, float], x: float) -> None:
+    """Write each method's name right of the axes at the height of its curve's middle, spread so none overlap."""
+    low, high = axes.get_ylim()
+    gap, at = 0.065 * (high - low), -np.inf
+    for method, y in sorted(heights.items(), key=lambda item: item[1]):
+        at = max(y, at + gap)
+        look = METHODS[method]
+        axes.plot([x], [at], look.marker, color=look.colour, markersize=5, clip_on=False)
+        axes.text(x + 0.025, at, look.label, color=look.colour, va="center", fontsize="small")
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="both", color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)

@@ -1,0 +1,107 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from symlib import claims, records
+from symlib.claims import CLAIMS, Below, Claim, Equal, Increasing, Positive, judge, load, scoreboard_text
+
+METHODS = ("standard", "git-rebasin", "activation-matching", "sigma-asym", "w-asym")
+
+
+def claim(rule, quantity="barrier/w-asym", full="cpu"):
+    return Claim(
+        id="B:table1:test",
+        statement="A statement.",
+        paper={"mean": 0.5},
+        study="mode_connectivity",
+        needs={"dataset": "mnist"},
+        quantity=quantity,
+        full=full,
+        rule=rule,
+    )
+
+
+def record(profile="cpu", dataset="mnist", n_pairs=5, **barrier):
+    """Return a made-up record in which the midpoint losses are the given barriers, with a little spread."""
+    rows = [
+        {"method": m, "pair": p, "lambda": lam, "test_loss": (lam == 0.5) * (barrier.get(m, 0.0) + 0.001 * p),
+         "test_accuracy": 1.0}
+        for m in METHODS for p in range(n_pairs) for lam in (0.0, 0.5, 1.0)
+    ]  # fmt: skip
+    config = {"profile": profile, "dataset": dataset, "n_pairs": n_pairs, "n_points": 3}
+    networks = {"standard": {"n_trainable": 935434}, "w-asym": {"n_trainable": 834570}}
+    return records.make("mode_connectivity", config, pd.DataFrame(rows), {"networks": networks})
+
+
+POSITIVE, BELOW = {"kind": "positive"}, {"kind": "below", "bound": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("rule", "barrier", "word"),
+    [
+        (POSITIVE, 0.2, "reproduced"),
+        (POSITIVE, -0.2, "not reproduced"),
+        (POSITIVE, -0.002, "not reproduced"),  # pairs scatter around 0
+        (BELOW, -0.2, "reproduced"),
+        (BELOW, 0.2, "not reproduced"),
+        (BELOW, 0.008, "not reproduced"),  # the mean equals the bound
+    ],
+)
+def test_verdict_follows_the_rule_and_its_significance(rule, barrier, word):
+    assert judge(claim(rule), [record(**{"w-asym": barrier})]).word == word
+
+
+@pytest.mark.parametrize(("sigma", "word"), [(0.1, "reproduced"), (0.3, "not reproduced"), (-0.1, "not reproduced")])
+def test_order_needs_every_neighbour(sigma, word):
+    order = {"kind": "increasing", "order": ["barrier/w-asym", "barrier/sigma-asym", "barrier/standard"]}
+    assert judge(claim(order), [record(**{"sigma-asym": sigma, "standard": 0.2})]).word == word
+
+
+def test_equal_has_no_tolerance():
+    counts = {"kind": "equal", "value": 834570}
+    assert judge(claim(counts, "n_trainable/w-asym"), [record()]).word == "reproduced"
+    assert judge(claim(counts, "n_trainable/standard"), [record()]).word == "not reproduced"
+
+
+def test_smaller_profile_counts_in_part_and_no_record_not_at_all():
+    assert judge(claim(BELOW), [record("quick", **{"w-asym": -1.0})]).word == "reproduced at reduced scale"
+    assert judge(claim(BELOW), [record(dataset="digits")]).word == "not run"
+    assert judge(claim(BELOW), []).word == "not run"
+
+
+def test_highest_profile_decides_then_the_most_pairs():
+    kept = [
+        record("cpu", n_pairs=9),
+        record("paper", n_pairs=3),
+        record("paper", n_pairs=4),
+        record("custom"),
+    ]
+    verdict = judge(claim(BELOW), kept)
+    assert (verdict.profile, verdict.n) == ("paper", 4)
+
+
+def test_committed_claims_are_well_formed_and_judged():
+    found = claims.scoreboard()
+    assert len(found) == len(load()) >= 8
+    lines = scoreboard_text(found).splitlines()
+    assert lines[0].split() == ["id", "verdict", "profile", "n", "ours", "paper"]
+    assert len(lines) == len(found) + 2
+    assert sum(int(part.split()[0]) for part in lines[-1].split(", ")) == len(found)
+
+
+def test_twin_claims_are_refused(tmp_path):
+    text = CLAIMS.read_text()
+    (tmp_path / "claims.toml").write_text(text + text[text.index("[[claim]]") :])
+    with pytest.raises(ValueError, match="more than one claim with the id B:table1:mlp-standard"):
+        load(tmp_path / "claims.toml")
+
+
+def test_rules_agree_with_a_t_test_by_hand():
+    """Mean 1, sd 1, n 4: t = 2, one-sided p = 0.0697 with 3 degrees of freedom."""
+    values = np.array([1 - np.sqrt(1.5), 1.0, 1.0, 1 + np.sqrt(1.5)])
+    assert values.std(ddof=1) == pytest.approx(1)
+    assert not Positive(kind="positive").holds(values, {})
+    assert Positive(kind="positive").holds(values + 0.2, {})  # t = 2.4, p = 0.048
+    assert Below(kind="below", bound=2.2).holds(values, {})
+    assert Equal(kind="equal", value=1).holds(np.array([1, 1]), {})
+    assert not Increasing(kind="increasing", order=["a", "b"]).holds(values, {"a": values, "b": values + 0.2})

@@ -1,0 +1,177 @@
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from symlib import records
+from symlib.studies.mode_connectivity import (
+    METHODS,
+    ModeConnectivity,
+    barriers,
+    build,
+    quantities,
+    run,
+    shards,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = {
+    "profile": "custom",
+    "dataset": "digits",
+    "width": 24,
+    "n_pairs": 2,
+    "epochs": 2,
+    "batch_size": 64,
+    "lr": 1e-3,
+    "weight_decay": 0.03,
+    "init": "uniform",
+    "n_fix": [8, 4, 4, 12],
+    "sigma_F": [1.0, 1.0, 0.5, 0.25],
+    "gate_std": 1.0,
+    "n_points": 5,
+    "restarts": 1,
+    "mask_seed": 0,
+    "base_seed": 0,
+    "pairs_per_shard": 1,
+    "workers": 1,
+    "device": "cpu",
+    "out": "",
+}
+
+
+def small(**changes):
+    return ModeConnectivity.checked(SMALL | changes)
+
+
+@pytest.fixture(scope="module")
+def record():
+    return run(small())
+
+
+def test_study_measures_every_method_pair_and_point(record):
+    methods = [m for group in METHODS.values() for m in group]
+    assert len(record.table) == len(methods) * 2 * 5
+    assert set(record.table["method"]) == set(methods)
+    assert record.table["test_accuracy"].between(0, 1).all()
+
+
+def test_curves_of_one_pair_of_networks_share_their_ends(record):
+    """Reordering units changes the way, not where it starts and ends."""
+    ends = record.table[record.table["lambda"].isin([0, 1])].pivot(
+        index=["pair", "lambda"], columns="method", values="test_loss"
+    )
+    pd.testing.assert_series_equal(ends["standard"], ends["git-rebasin"], check_names=False, rtol=1e-5)
+
+
+def test_summary_equals_the_definitions(record):
+    found = barriers(record).set_index(["method", "pair"]).loc[("w-asym", 1)]
+    rows = record.table.query("method == 'w-asym' and pair == 1").set_index("lambda")
+    loss, accuracy = rows["test_loss"], rows["test_accuracy"]
+    assert found["barrier"] == pytest.approx(loss[0.5] - (loss[0.0] + loss[1.0]) / 2)
+    assert found["drop"] == pytest.approx(100 * ((accuracy[0.0] + accuracy[1.0]) / 2 - accuracy[0.5]))
+    chord = loss[0.0] + (loss[1.0] - loss[0.0]) * loss.index.to_numpy()
+    assert found["max_barrier"] == pytest.approx((loss - chord).max())
+    assert quantities(record)["barrier/w-asym"][1] == found["barrier"]
+
+
+def test_shards_and_processes_do_not_show_in_the_result(record, tmp_path):
+    together = run(small(pairs_per_shard=2))
+    apart = run(small(workers=2, out=str(tmp_path)))
+    for other in (together, apart):
+        pd.testing.assert_frame_equal(
+            other.table.sort_values(["method", "pair", "lambda"], ignore_index=True),
+            record.table.sort_values(["method", "pair", "lambda"], ignore_index=True),
+            rtol=1e-3,
+        )
+    assert records.read(tmp_path / "record").about == apart.about
+
+
+def test_finished_shards_are_not_run_again_and_more_pairs_extend_a_run(tmp_path):
+    run(small(out=str(tmp_path)))
+    stamps = {p: p.stat().st_mtime_ns for p in tmp_path.glob("shards/*/record.json")}
+    assert len(stamps) == len(shards(small())) == 6
+    longer = run(small(out=str(tmp_path), n_pairs=3))
+    assert longer.table["pair"].nunique() == 3
+    assert all(p.stat().st_mtime_ns == stamp for p, stamp in stamps.items())
+
+
+def test_killed_study_goes_on_to_the_same_result(record, tmp_path):
+    config = small(epochs=10, out=str(tmp_path / "a"), workers=2)
+    child = multiprocessing.get_context("spawn").Process(target=run, args=(config,))
+    child.start()
+    while not list(tmp_path.glob("a/shards/*/record.json")):
+        assert child.is_alive()
+        time.sleep(0.05)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    time.sleep(1)  # orphaned workers notice within an epoch
+    resumed = run(small(epochs=10, out=str(tmp_path / "a")))
+    whole = run(small(epochs=10))
+    pd.testing.assert_frame_equal(resumed.table, whole.table, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epohcs": 3}, "unknown parameter 'epohcs' .* did you mean 'epochs'"),
+        ({"epochs": "five"}, "epochs: input should be a valid integer, got 'five'"),
+        ({"lr": "1e-3"}, "lr: input should be a valid number, got '1e-3' .*write 1.0e-3"),
+        ({"width": "wide"}, "got 'wide'$"),
+        ({"epochs": 0}, "epochs: input should be greater than or equal to 1, got 0"),
+        ({"epochs": True}, "epochs: input should be a valid integer, got True"),
+        ({"n_points": 24}, "n_points must be odd and at least 3, .* got 24"),
+        ({"n_fix": [64, 4, 4, 12]}, "n_fix of linears.0.weight must be .* below its fan-in 64, got 64"),
+        ({"n_fix": [-1, 4, 4, 12]}, "got -1"),
+        ({"sigma_F": [1.0, 1.0, -0.5, 0.25]}, "sigma_F is a standard deviation .* got -0.5"),
+        ({"gate_std": -1.0}, "gate_std: input should be greater than or equal to 0"),
+        ({"dataset": "mnsit"}, "dataset: input should be 'digits' or 'mnist', got 'mnsit'"),
+        ({"profile": "huge"}, "profile: input should be 'quick', 'cpu', 'paper' or 'custom', got 'huge'"),
+        ({"lr": float("nan")}, "lr: input should be"),
+    ],
+)
+def test_bad_parameters_are_refused_in_one_message(change, message):
+    with pytest.raises(ValueError, match=message):
+        small(**change)
+
+
+def test_several_wrong_parameters_are_all_named():
+    with pytest.raises(ValueError, match="width: .*; unknown parameter 'epohcs'") as caught:
+        small(epohcs=1, width="wide")
+    assert caught.value.__cause__ is None and "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_missing_gpu_is_noticed_before_work_starts():
+    with pytest.raises(ValueError, match="device is 'cuda' but this machine has no usable GPU"):
+        small(device="cuda")
+
+
+def test_notebook_globals_become_a_config_and_leftovers_are_refused():
+    globals_of_a_kernel = SMALL | {
+        "In": [""],
+        "Out": {},
+        "_i1": "x = 1",
+        "__name__": "__main__",
+        "torch": torch,
+    }
+    assert ModeConnectivity.from_cell(globals_of_a_kernel) == small()
+    with pytest.raises(ValueError, match="unknown parameter 'n_pair' "):
+        ModeConnectivity.from_cell(globals_of_a_kernel | {"n_pair": 3})
+
+
+def test_kept_records_have_the_parameters_of_their_profile():
+    kept = records.find("mode_connectivity")
+    assert kept
+    for record in kept:
+        profile = ROOT / f"notebooks/profiles/mode_connectivity_mlp/{record.config['profile']}.yaml"
+        assert yaml.safe_load(profile.read_text()).items() <= record.config.items()
+        assert len(record.table) == 5 * record.config["n_pairs"] * record.config["n_points"]
+        for name, about in record.about["networks"].items():
+            full = ModeConnectivity.checked(record.config | {"out": "", "device": "cpu"})
+            assert build(full, name)[1].fingerprint == about["fingerprint"]

@@ -1,0 +1,38 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.func import functional_call
+
+import symlib.population
+from symlib.population import evaluate, initialise, logits
+
+
+@pytest.mark.parametrize("kind", ["standard", "w-asym", "syre", "sigma"])
+@pytest.mark.parametrize("limit", [0, 10**9], ids=["one-at-a-time", "batched"])
+def test_evaluation_equals_a_loop_over_members(tiny, blobs, kind, limit, monkeypatch):
+    monkeypatch.setattr(symlib.population, "BATCHED_UP_TO", limit)
+    x, y = blobs
+    population = tiny(kind, [0, 1, 2])
+    found = evaluate(population, x, y, chunk=64)  # 200 is no multiple of 64
+    for i, member in enumerate(population.members()):
+        scores = functional_call(population.model, member, (x,))
+        torch.testing.assert_close(found.loss[i], F.cross_entropy(scores, y))
+        assert found.accuracy[i] == (scores.argmax(dim=1) == y).double().mean()
+
+
+def test_selecting_members_keeps_a_population(tiny, blobs):
+    population = tiny("standard", [0, 1, 2, 3])
+    assert [len(population[1::2]), len(population[[0, 2, 3]])] == [2, 3]
+    torch.testing.assert_close(logits(population[[2]], blobs[0])[0], logits(population, blobs[0])[2])
+
+
+def test_a_member_depends_on_its_own_seed_only(tiny):
+    many, one = tiny("standard", [7, 8, 9]), tiny("standard", [8])
+    assert all(torch.equal(w[1:2], one.params[name]) for name, w in many.params.items())
+
+
+def test_initialising_leaves_the_global_random_state_alone(tiny):
+    population = tiny("standard")
+    before = torch.get_rng_state()
+    initialise(population.model, population.constraint, [0, 1])
+    assert torch.equal(before, torch.get_rng_state())
