@@ -33,9 +33,11 @@ batch_size = 64  # images per step
 lr = 1e-3  # of AdamW, constant
 weight_decay = 0.03  # decoupled, on every tensor
 init = "uniform"  # uniform (PyTorch's, as in paper B) | normal (as in paper A's asymmetric networks)
+networks = ["standard", "sigma-asym", "w-asym"]  # which kinds to train; Git Re-Basin uses the standard ones
 n_fix = [8, 16, 16, 64]  # pinned entries per row of each linear map; paper 64, 64, 64, 256
 sigma_F = [1.0, 1.0, 0.5, 0.25]  # standard deviation of the pinned entries of each linear map
 gate_std = 1.0  # standard deviation of the entries of the FiGLU gate
+gate_sweep = [0.25, 0.0884, 0.01]  # further scales of the gate, compared below; 0.0884 is 1 / sqrt(128)
 n_points = 25  # points on the line, odd, so that 0.5 is one of them
 restarts = 3  # descents of weight matching
 mask_seed = 0  # draws the pinned entries and the gates
@@ -56,7 +58,7 @@ config = ModeConnectivity.from_cell(globals())
 # Recorded by an earlier run and read back; the rules behind the verdicts are in `claims.toml` and were written before the run.
 
 # %%
-from symlib import claims, plots
+from symlib import claims, plots, records
 from symlib.studies.mode_connectivity import barriers, run
 
 verdicts = [v for v in claims.scoreboard() if v.claim.study == "mode_connectivity"]
@@ -110,16 +112,41 @@ live = barriers(record)
 summary(live)
 
 # %% [markdown]
-# What has to hold whatever the machine:
+# ## The scale of the gate
+#
+# The paper does not print how large the entries of the FiGLU gate are on MNIST; its code draws them with standard deviation 1, and so does the row above.
+# After LayerNorm the argument of the gate then has a standard deviation near the square root of the width, and the gate is nearly a hard switch. Scaling $F$ by
+# one over that root keeps it soft; scaling it further turns the activation into $x/2$. How much of the row depends on this choice, which the claim leaves open?
+# The live networks below differ from the ones above in the gate alone.
+
+# %% tags=["nbval-ignore-output", "remove-output"]
+gates = {config.gate_std: live.loc[live["method"] == "sigma-asym", "barrier"]}
+gates |= {std: barriers(run(config.with_gate(std)))["barrier"] for std in config.gate_sweep}
+
+# %% mystnb={"figure": {"caption": "Barrier of σ-asymmetric networks against the scale of the gate, live run. Each symbol is one pair, the line joins the means, and the dashed line is the standard networks' mean.", "name": "fig-mlp-gate"}, "image": {"alt": "Midpoint barrier against the standard deviation of the gate's entries on a logarithmic axis, with a dashed horizontal line for standard networks."}}
+mean = live.groupby("method")["barrier"].mean()
+plots.gate_sweep(gates, mean["standard"], label(**config.model_dump()));
+
+# %% [markdown]
+# The same on MNIST, as recorded:
 
 # %%
-mean = live.groupby("method")["barrier"].mean()
+for found in sorted(records.find("mode_connectivity"), key=lambda r: -r.config["gate_std"]):
+    if found.config["dataset"] == "mnist":
+        barrier = barriers(found).query("method == 'sigma-asym'")["barrier"]
+        print(f"gate std {found.config['gate_std']:<7g} barrier {barrier.mean():.3f} ± {barrier.std():.3f}, {len(barrier)} pairs")
+
+# %% [markdown]
+# ## What has to hold whatever the machine
+
+# %%
 checks = {
     "standard networks are separated by a barrier": mean["standard"] > 0.05,
     "Git Re-Basin removes more than half of it": mean["git-rebasin"] < 0.5 * mean["standard"],
     "activation matching removes more than half of it": mean["activation-matching"] < 0.5 * mean["standard"],
     "W-asymmetric networks have less than a fifth of it": mean["w-asym"] < 0.2 * mean["standard"],
     "the σ-asymmetric barrier lies below the standard one": mean["sigma-asym"] < mean["standard"],
+    "a softer gate lowers the σ-asymmetric barrier": all(gates[g].mean() < mean["sigma-asym"] for g in config.gate_sweep),
 }
 for what, holds in checks.items():
     print(f"{'yes' if holds else 'no ':<4}{what}")
@@ -128,8 +155,8 @@ if config.profile == "quick":  # numbers vary with the machine, but not by more 
     assert abs(mean["w-asym"]) < 0.05, mean["w-asym"]
 
 # %%
-for networks, about in record.about["networks"].items():
-    print(f"{networks:<11}{about['n_trainable']:>8,} trainable entries, fixed side {about['fingerprint']}")
+for kind, about in record.about["networks"].items():
+    print(f"{kind:<11}{about['n_trainable']:>8,} trainable entries, fixed side {about['fingerprint']}")
 rows = len(record.table)
 print(f"{rows} losses = {record.table['method'].nunique()} methods x {config.n_pairs} pairs x {config.n_points} points")
 
@@ -139,6 +166,7 @@ print(f"{rows} losses = {record.table['method'].nunique()} methods x {config.n_p
 # %% tags=["nbval-ignore-output"]
 for name, about in {"recorded": kept.about, "live": record.about}.items():
     versions = ", ".join(f"{package} {number}" for package, number in about["versions"].items())
-    print(f"{name}: commit {about['commit']}, {about['date']}, {about['device']} ({about['machine']}), {about['wall_s']:.0f} s")
+    where = f"{about['device']} ({about['machine']}), {about['compute_s'] / 60:.1f} process minutes"
+    print(f"{name}: commit {about['commit']}, {about['date']}, {where}")
     print(f"  {versions}")
-    print(f"  data {about['networks']['standard']['data_sha256'][:16]}, table {about['table_sha256'][:16]}")
+    print(f"  table {about['table_sha256'][:16]}")

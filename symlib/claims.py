@@ -100,6 +100,11 @@ class Claim(_Strict):
     full: Literal["quick", "cpu", "paper"]
     rule: Annotated[Positive | Below | Increasing | Equal, Field(discriminator="kind")]
 
+    @property
+    def uses(self) -> set[str]:
+        """The quantities that a record must have for the claim to be judged."""
+        return {self.quantity, *(self.rule.order if isinstance(self.rule, Increasing) else [])}
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -133,11 +138,17 @@ def judge(claim: Claim, kept: Sequence[Record]) -> Verdict:
         claim: What to check.
         kept: Records of the claim's study.
     """
-    fitting = [r for r in kept if all(r.config.get(name) == value for name, value in claim.needs.items())]
+    quantities = import_module(f"symlib.studies.{claim.study}").quantities
+    fitting = [
+        (record, found)
+        for record in kept
+        if claim.needs.items() <= record.config.items()
+        for found in [quantities(record)]
+        if claim.uses <= found.keys()
+    ]
     if not fitting:
         return Verdict(claim, "not run", "-", 0, "-", None)
-    best = max(fitting, key=lambda r: (PROFILES.index(r.config["profile"]), r.config["n_pairs"]))
-    found = import_module(f"symlib.studies.{claim.study}").quantities(best)
+    best, found = max(fitting, key=lambda f: (PROFILES.index(f[0].config["profile"]), f[0].config["n_pairs"]))
     values, profile = found[claim.quantity], best.config["profile"]
     if not claim.rule.holds(values, found):
         word = "not reproduced"

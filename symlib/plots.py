@@ -88,6 +88,29 @@ def barrier_dots(barriers: pd.DataFrame, paper: Mapping[str, tuple[float, float]
     return figure
 
 
+def gate_sweep(barriers: Mapping[float, pd.Series], standard: float, title: str) -> Figure:
+    """Draw the barrier of sigma-asymmetric networks against the scale of their gate.
+
+    Args:
+        barriers: Standard deviation of the gate's entries -> midpoint barrier of each pair (nats).
+        standard: Mean barrier of standard networks (nats), drawn for comparison.
+        title: What was run.
+    """
+    look = METHODS["sigma-asym"]
+    figure, axes = plt.subplots(figsize=(7.2, 3.2), layout="constrained")
+    axes.axhline(standard, color=METHODS["standard"].colour, ls="--", lw=1.2)
+    axes.text(1.02, standard, "standard", transform=axes.get_yaxis_transform(), va="center", fontsize="small")
+    scales = sorted(barriers)
+    for scale in scales:
+        pairs = barriers[scale]
+        axes.plot([scale] * len(pairs), pairs, look.marker, color=look.colour, alpha=0.55, markersize=6, mew=0)
+    axes.plot(scales, [barriers[scale].mean() for scale in scales], color=look.colour, lw=1.8)
+    axes.set(xscale="log", xlabel="standard deviation of the entries of F", ylabel="midpoint barrier (nats)")
+    axes.set_title(title, loc="left", fontsize="medium")
+    _plain(axes)
+    return figure
+
+
 def fixed_side(D: np.ndarray, F: np.ndarray, title: str) -> Figure:
     """Draw which entries of a weight matrix are pinned, and to what.
 
@@ -116,7 +139,7 @@ def _label_beside(axes: Axes, heights: Mapping[str, float], x: float) -> None:
         at = max(y, at + gap)
         look = METHODS[method]
         axes.plot([x], [at], look.marker, color=look.colour, markersize=5, clip_on=False)
-        axes.text(x + 0.025, at, look.label, color=look.colour, va="center", fontsize="small")
+        axes.text(x + 0.025, at, look.label, color="#222222", va="center", fontsize="small")
 
 
 def _plain(axes: Axes) -> None:

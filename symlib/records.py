@@ -30,7 +30,7 @@ class Record:
 
     Attributes:
         table: One row per measured value.
-        about: Study, config, seeds, hashes, versions, device, wall time, commit, date and SHA-256 of the table.
+        about: Study, config, seeds, hashes, versions, device, compute time, commit, date and SHA-256 of the table.
     """
 
     table: pd.DataFrame
@@ -59,10 +59,10 @@ def provenance() -> dict:
 
 
 def make(study: str, config: Mapping, table: pd.DataFrame, facts: Mapping) -> Record:
-    """Return a record of a study; `facts` are further entries of `about`."""
+    """Return a record of a study; `facts` are further entries of `about` and may replace its provenance."""
     # Through text, so that a record in memory equals the same record read back.
     text = table.to_csv(index=False)
-    about = {"study": study, "key": key(config), "config": dict(config), **facts, **provenance()}
+    about = {"study": study, "key": key(config), "config": dict(config), **provenance(), **facts}
     about["table_sha256"] = hashlib.sha256(text.encode()).hexdigest()
     return Record(pd.read_csv(io.StringIO(text)), json.loads(json.dumps(about)))
 

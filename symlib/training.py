@@ -87,9 +87,11 @@ def train(
     """
     if len(order_seeds) != len(population):
         raise ValueError(f"{len(population)} networks need as many order seeds, got {len(order_seeds)}")
-    owner = _owner(population, recipe, order_seeds)
+    like = next(iter(population.params.values()))
+    population = replace(population, constraint=population.constraint.to(like))
+    owner = _owner(population, recipe, order_seeds, {"x": x, "y": y}) if checkpoint else ""
     state = _fresh(population)
-    if checkpoint is not None and checkpoint.exists():
+    if checkpoint and checkpoint.exists():
         state = _load(checkpoint, owner, state)
     if len(state.losses) > recipe.epochs:
         raise ValueError(
@@ -101,7 +103,7 @@ def train(
         orders = [torch.randperm(len(x), generator=generator(s, "order", epoch)) for s in order_seeds]
         batches = torch.stack(orders).to(x.device).split(recipe.batch_size, dim=1)
         _run_epoch(population, state, x, y, batches, recipe.lr * recipe.schedule(epoch), recipe.weight_decay)
-        if checkpoint is not None:
+        if checkpoint:
             _save(checkpoint, owner, state)
         on_epoch()
     return replace(population, params=state.params), state.losses
@@ -164,11 +166,10 @@ class _Stepper:
                 "exp_avg_sq": state.exp_avg_sq[name][member],
             }
         values = {name: w.detach() for name, w in self.params.items()}
-        fixed = constraint.to(next(iter(values.values())))
-        self.pull = [(values[name], F, lr * decay) for name, F in fixed.pull.items()]
+        self.pull = [(values[name], F, lr * decay) for name, F in constraint.pull.items()]
         self.pinned = [
             (flat := values[name].flatten(-2), index, value.expand(*flat.shape[:-1], -1))
-            for name, (index, value) in fixed.pinned.items()
+            for name, (index, value) in constraint.pinned.items()
         ]
 
     @torch.no_grad()
@@ -181,10 +182,11 @@ class _Stepper:
             weight.index_copy_(-1, index, value)
 
 
-def _owner(population: Population, recipe: Recipe, order_seeds: Sequence[int]) -> str:
-    """Name the run a checkpoint belongs to by what determines its result, the number of epochs apart."""
-    settings = [recipe.batch_size, recipe.lr, recipe.weight_decay, list(order_seeds)]
-    key = json.dumps([settings, population.constraint.fingerprint, _digest(population.params)])
+def _owner(population: Population, recipe: Recipe, order_seeds: Sequence[int], data: dict[str, Tensor]) -> str:
+    """Name the run a checkpoint belongs to by all that determines its weights, the number of epochs apart."""
+    rates = [recipe.lr * recipe.schedule(epoch) for epoch in range(100)]
+    settings = [recipe.batch_size, rates, recipe.weight_decay, list(order_seeds), population.constraint.fingerprint]
+    key = json.dumps([settings, _digest(population.params), _digest(data)])
     return hashlib.sha256(key.encode()).hexdigest()
 
 

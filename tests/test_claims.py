@@ -69,6 +69,13 @@ def test_smaller_profile_counts_in_part_and_no_record_not_at_all():
     assert judge(claim(BELOW), []).word == "not run"
 
 
+def test_record_without_the_networks_a_claim_is_about_is_passed_over():
+    without = record("paper")
+    without = records.Record(without.table[without.table["method"] != "w-asym"], without.about)
+    assert judge(claim(BELOW), [without]).word == "not run"
+    assert judge(claim(BELOW), [without, record("cpu")]).profile == "cpu"
+
+
 def test_highest_profile_decides_then_the_most_pairs():
     kept = [
         record("cpu", n_pairs=9),

@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import os
 import signal
@@ -31,9 +32,11 @@ SMALL = {
     "lr": 1e-3,
     "weight_decay": 0.03,
     "init": "uniform",
+    "networks": ["standard", "sigma-asym", "w-asym"],
     "n_fix": [8, 4, 4, 12],
     "sigma_F": [1.0, 1.0, 0.5, 0.25],
     "gate_std": 1.0,
+    "gate_sweep": [],
     "n_points": 5,
     "restarts": 1,
     "mask_seed": 0,
@@ -101,6 +104,20 @@ def test_finished_shards_are_not_run_again_and_more_pairs_extend_a_run(tmp_path)
     assert all(p.stat().st_mtime_ns == stamp for p, stamp in stamps.items())
 
 
+def test_another_gate_is_a_study_of_its_own(tmp_path):
+    narrow = small(out=str(tmp_path)).with_gate(0.1)
+    assert (narrow.networks, narrow.gate_std, narrow.out) == (["sigma-asym"], 0.1, f"{tmp_path}/gate-0.1")
+    assert set(run(narrow).table["method"]) == {"sigma-asym"}
+    assert build(narrow, "sigma-asym")[1].fingerprint != build(small(), "sigma-asym")[1].fingerprint
+
+
+def test_record_of_joined_shards_names_the_commits_that_computed_them(tmp_path):
+    run(small(out=str(tmp_path)))
+    path = next(tmp_path.glob("shards/*/record.json"))
+    path.write_text(path.read_text().replace(json.loads(path.read_text())["commit"], "0123456789ab"))
+    assert "0123456789ab, " in run(small(out=str(tmp_path))).about["commit"]
+
+
 def test_killed_study_goes_on_to_the_same_result(record, tmp_path):
     config = small(epochs=10, out=str(tmp_path / "a"), workers=2)
     child = multiprocessing.get_context("spawn").Process(target=run, args=(config,))
@@ -131,6 +148,8 @@ def test_killed_study_goes_on_to_the_same_result(record, tmp_path):
         ({"sigma_F": [1.0, 1.0, -0.5, 0.25]}, "sigma_F is a standard deviation .* got -0.5"),
         ({"gate_std": -1.0}, "gate_std: input should be greater than or equal to 0"),
         ({"dataset": "mnsit"}, "dataset: input should be 'digits' or 'mnist', got 'mnsit'"),
+        ({"networks": ["w-asym", "z-asym"]}, "networks.1: input should be .*, got 'z-asym'"),
+        ({"networks": []}, "networks: list should have at least 1 item"),
         ({"profile": "huge"}, "profile: input should be 'quick', 'cpu', 'paper' or 'custom', got 'huge'"),
         ({"lr": float("nan")}, "lr: input should be"),
     ],
@@ -171,7 +190,8 @@ def test_kept_records_have_the_parameters_of_their_profile():
     for record in kept:
         profile = ROOT / f"notebooks/profiles/mode_connectivity_mlp/{record.config['profile']}.yaml"
         assert yaml.safe_load(profile.read_text()).items() <= record.config.items()
-        assert len(record.table) == 5 * record.config["n_pairs"] * record.config["n_points"]
+        methods = sum(len(METHODS[networks]) for networks in record.config["networks"])
+        assert len(record.table) == methods * record.config["n_pairs"] * record.config["n_points"]
         for name, about in record.about["networks"].items():
             full = ModeConnectivity.checked(record.config | {"out": "", "device": "cpu"})
             assert build(full, name)[1].fingerprint == about["fingerprint"]

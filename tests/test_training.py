@@ -142,6 +142,8 @@ def test_checkpoint_of_another_run_is_refused(tiny, blobs, tmp_path):
     train(tiny("standard", [0]), *blobs, RECIPE, [0], file)
     with pytest.raises(ValueError, match="other settings or seeds"):
         train(tiny("standard", [0]), *blobs, RECIPE, [1], file)
+    with pytest.raises(ValueError, match="other settings or seeds"):
+        train(tiny("standard", [0]), 2 * blobs[0], blobs[1], RECIPE, [0], file)
     with pytest.raises(ValueError, match="3 epochs old, more than the 1 asked for"):
         train(tiny("standard", [0]), *blobs, Recipe(1, 64, 1e-2, 0.03), [0], file)
 

@@ -65,9 +65,11 @@ class ModeConnectivity(Config):
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     weight_decay: NotNegative
     init: Literal["uniform", "normal"]
+    networks: Annotated[list[Literal["standard", "sigma-asym", "w-asym"]], Field(min_length=1)]
     n_fix: list[int]
     sigma_F: list[float]
     gate_std: NotNegative
+    gate_sweep: list[NotNegative]
     n_points: int
     restarts: Positive
     mask_seed: int
@@ -80,7 +82,7 @@ class ModeConnectivity(Config):
     @model_validator(mode="after")
     def _refuse_before_work_starts(self) -> "ModeConnectivity":
         mixing_weights(self.n_points)
-        for networks in METHODS:
+        for networks in self.networks:
             build(self, networks)
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device is 'cuda' but this machine has no usable GPU: choose 'cpu'")
@@ -89,7 +91,13 @@ class ModeConnectivity(Config):
     @property
     def science(self) -> dict:
         """The parameters that a result depends on; those of where and how it runs are left out."""
-        return self.model_dump(exclude={"profile", "pairs_per_shard", "workers", "device", "out"})
+        return self.model_dump(exclude={"profile", "gate_sweep", "pairs_per_shard", "workers", "device", "out"})
+
+    def with_gate(self, gate_std: float) -> "ModeConnectivity":
+        """Return the same study of sigma-asymmetric networks alone, with another scale of the gate."""
+        changes = {"networks": ["sigma-asym"], "gate_std": gate_std, "gate_sweep": []}
+        out = f"{self.out}/gate-{gate_std:g}" if self.out else ""
+        return ModeConnectivity.checked(self.model_dump() | changes | {"out": out})
 
 
 @dataclass(frozen=True)
@@ -124,7 +132,7 @@ def shards(config: ModeConnectivity) -> list[Shard]:
     return [
         Shard(networks, first, min(config.pairs_per_shard, config.n_pairs - first))
         for first in starts
-        for networks in METHODS
+        for networks in config.networks
     ]
 
 
@@ -134,7 +142,6 @@ def run(config: ModeConnectivity) -> Record:
     Returns:
         A record with one row per method, pair and point of the line.
     """
-    started = time.perf_counter()
     out = Path(config.out) if config.out else None
     work = {s.name: (_shard_config(config, s), partial(measure, config, s)) for s in shards(config)}
     parts = run_shards(work, out and out / "shards", config.workers, config.epochs)
@@ -145,9 +152,12 @@ def run(config: ModeConnectivity) -> Record:
             "init": [_init_seed(config, i) for i in networks],
             "order": [_order_seed(config, i) for i in networks],
         },
-        "networks": {name: _merged(parts, name) for name in METHODS},
+        "networks": {name: _merged(parts, name) for name in config.networks},
         "device": torch.cuda.get_device_name() if config.device == "cuda" else "CPU",
-        "wall_s": round(time.perf_counter() - started, 1),
+        "compute_s": round(sum(p.about["compute_s"] for p in parts), 1),
+        # Of the shards, which may have been finished by earlier runs, and not of the program that joins them.
+        "commit": ", ".join(sorted({p.about["commit"] for p in parts})),
+        "date": max(p.about["date"] for p in parts),
     }
     record = records.make(STUDY, config.model_dump(exclude={"out"}), pd.concat([p.table for p in parts]), facts)
     if out is not None:
@@ -294,8 +304,8 @@ def _merged(parts: list[Record], networks: str) -> dict:
 
 
 def _shard_config(config: ModeConnectivity, shard: Shard) -> dict:
-    # Without the number of pairs: a study that is extended to more pairs keeps the ones it has.
-    return {k: v for k, v in config.science.items() if k != "n_pairs"} | asdict(shard)
+    # Without the extent of the study: one that is extended keeps the shards it has.
+    return {k: v for k, v in config.science.items() if k not in ("n_pairs", "networks")} | asdict(shard)
 
 
 def _init_seed(config: ModeConnectivity, network: int) -> int:

@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from symlib import records
 from symlib.records import Record
@@ -29,8 +29,7 @@ def run_shards(shards: Mapping[str, tuple[dict, Work]], out: Path | None, worker
     """
     done = {name: old for name, (config, _) in shards.items() if (old := _recorded(out, name, config))}
     todo = {name: work for name, (_, work) in shards.items() if name not in done}
-    # Flushed at least every 10 s, so that a log shows that a long run is alive.
-    with tqdm(total=n_ticks * len(shards), initial=n_ticks * len(done), unit="epoch", mininterval=0.5) as bar:
+    with tqdm(total=n_ticks * len(shards), initial=n_ticks * len(done), unit="epoch") as bar:
         if workers == 1:
             for name, work in todo.items():
                 done[name] = _run_one(name, work, out, bar.update)
