@@ -29,7 +29,7 @@ def run_shards(shards: Mapping[str, tuple[dict, Work]], out: Path | None, worker
     """
     done = {name: old for name, (config, _) in shards.items() if (old := _recorded(out, name, config))}
     todo = {name: work for name, (_, work) in shards.items() if name not in done}
-    with tqdm(total=n_ticks * len(shards), initial=n_ticks * len(done), unit="epoch") as bar:
+    with tqdm(total=n_ticks * len(shards), initial=n_ticks * len(done), unit="epoch", mininterval=2) as bar:
         if workers == 1:
             for name, work in todo.items():
                 done[name] = _run_one(name, work, out, bar.update)
