@@ -28,16 +28,16 @@ profile = "quick"  # quick | cpu | paper | custom
 dataset = "digits"  # digits | mnist
 width = 128  # units of each of the three hidden layers; paper 512
 n_pairs = 4  # pairs of networks per method; paper at least 5
-epochs = 40  # passes over the training set; paper 25 (of a set 38 times as large)
+epochs = 40  # passes over the training set; paper 25, of a set 38 times as large
 batch_size = 64  # images per step
 lr = 1e-3  # of AdamW, constant
 weight_decay = 0.03  # decoupled, on every tensor
-init = "uniform"  # uniform (PyTorch's, as in paper B) | normal (as in paper A's asymmetric networks)
-networks = ["standard", "sigma-asym", "w-asym"]  # which kinds to train; Git Re-Basin uses the standard ones
-n_fix = [8, 16, 16, 64]  # pinned entries per row of each linear map; paper 64, 64, 64, 256
-sigma_F = [1.0, 1.0, 0.5, 0.25]  # standard deviation of the pinned entries of each linear map
+init = "uniform"  # uniform (PyTorch's, paper B) | normal (variance 1 / fan-in, paper A)
+networks = ["standard", "sigma-asym", "w-asym"]  # Git Re-Basin uses the standard ones
+n_fix = [8, 16, 16, 64]  # pinned entries per row of each map; paper 64, 64, 64, 256
+sigma_F = [1.0, 1.0, 0.5, 0.25]  # standard deviation of each map's pinned entries
 gate_std = 1.0  # standard deviation of the entries of the FiGLU gate
-gate_sweep = [0.25, 0.0884, 0.01]  # further scales of the gate, compared below; 0.0884 is 1 / sqrt(128)
+gate_sweep = [0.25, 0.0884, 0.01]  # further scales of the gate; 0.0884 = 1 / sqrt(128)
 n_points = 25  # points on the line, odd, so that 0.5 is one of them
 restarts = 3  # descents of weight matching
 mask_seed = 0  # draws the pinned entries and the gates
@@ -64,7 +64,7 @@ from symlib.studies.mode_connectivity import barriers, run
 verdicts = [v for v in claims.scoreboard() if v.claim.study == "mode_connectivity"]
 kept = verdicts[0].record
 paper = claims.printed(verdicts, "barrier")
-label = "{dataset}, width {width}, {n_pairs} pairs, {epochs} epochs ({profile} profile)".format
+label = "{dataset}, width {width}, {n_pairs} pairs, {epochs} epochs ({profile})".format
 print(claims.scoreboard_text(verdicts))
 
 # %% mystnb={"figure": {"caption": "Midpoint barriers of the recorded run. Each symbol is one pair of networks; crosses are the numbers that the paper prints.", "name": "fig-mlp-recorded-barriers"}, "image": {"alt": "Dot plot of the test-loss barrier of every pair of networks, one row per method, with the paper's mean and standard deviation as a cross beside each row."}}
@@ -77,23 +77,8 @@ plots.loss_lines(kept.table, label(**kept.config))
 # Per method, over the recorded pairs: the barrier at the midpoint, the highest point above the chord, the accuracy lost at the
 # midpoint, and the test loss of the trained networks themselves.
 
-
 # %%
-def summary(found):
-    columns = {
-        "barrier": "midpoint barrier (nats)",
-        "max_barrier": "maximum barrier (nats)",
-        "drop": "accuracy drop (points)",
-        "end_loss": "test loss at the ends (nats)",
-    }
-    by_method = found.groupby("method", sort=False)[list(columns)]
-    mean, sd = by_method.mean(), by_method.std(ddof=1)
-    text = mean.map("{:.3f}".format) + " ± " + sd.map("{:.3f}".format)
-    text.insert(0, "pairs", by_method.size())
-    return text.rename(columns=columns, index=lambda m: plots.METHODS[m].label).rename_axis(None)
-
-
-summary(barriers(kept))
+plots.barrier_table(barriers(kept))
 
 # %% [markdown]
 # ## The same experiment, live
@@ -109,7 +94,7 @@ plots.loss_lines(record.table, label(**config.model_dump()))
 
 # %% tags=["nbval-ignore-output"]
 live = barriers(record)
-summary(live)
+plots.barrier_table(live)
 
 # %% [markdown]
 # ## The scale of the gate
@@ -125,7 +110,7 @@ gates |= {std: barriers(run(config.with_gate(std)))["barrier"] for std in config
 
 # %% mystnb={"figure": {"caption": "Barrier of σ-asymmetric networks against the scale of the gate, live run. Each symbol is one pair, the line joins the means, and the dashed line is the standard networks' mean.", "name": "fig-mlp-gate"}, "image": {"alt": "Midpoint barrier against the standard deviation of the gate's entries on a logarithmic axis, with a dashed horizontal line for standard networks."}}
 mean = live.groupby("method")["barrier"].mean()
-plots.gate_sweep(gates, mean["standard"], label(**config.model_dump()));
+plots.gate_sweep(gates, mean["standard"], label(**config.model_dump()))
 
 # %% [markdown]
 # The same on MNIST, as recorded:
@@ -134,9 +119,13 @@ plots.gate_sweep(gates, mean["standard"], label(**config.model_dump()));
 for found in sorted(records.find("mode_connectivity"), key=lambda r: -r.config["gate_std"]):
     if found.config["dataset"] == "mnist":
         barrier = barriers(found).query("method == 'sigma-asym'")["barrier"]
-        print(f"gate std {found.config['gate_std']:<7g} barrier {barrier.mean():.3f} ± {barrier.std():.3f}, {len(barrier)} pairs")
+        scale = f"gate std {found.config['gate_std']:<7g}"
+        print(f"{scale} barrier {barrier.mean():.3f} ± {barrier.std():.3f}, {len(barrier)} pairs")
 
 # %% [markdown]
+# A softer gate leaves a lower barrier, here and there. On MNIST it is not low enough to fall below the standard networks' with either
+# scale, which is why the claim about the σ-asymmetric row counts as not reproduced. What scale the printed number was made with remains open.
+#
 # ## What has to hold whatever the machine
 
 # %%
@@ -145,28 +134,34 @@ checks = {
     "Git Re-Basin removes more than half of it": mean["git-rebasin"] < 0.5 * mean["standard"],
     "activation matching removes more than half of it": mean["activation-matching"] < 0.5 * mean["standard"],
     "W-asymmetric networks have less than a fifth of it": mean["w-asym"] < 0.2 * mean["standard"],
-    "the σ-asymmetric barrier lies below the standard one": mean["sigma-asym"] < mean["standard"],
-    "a softer gate lowers the σ-asymmetric barrier": all(gates[g].mean() < mean["sigma-asym"] for g in config.gate_sweep),
+    "σ-asymmetric networks have less than standard ones": mean["sigma-asym"] < mean["standard"],
+    "every softer gate leaves less": all(gates[g].mean() < mean["sigma-asym"] for g in config.gate_sweep),
 }
-for what, holds in checks.items():
-    print(f"{'yes' if holds else 'no ':<4}{what}")
+print("\n".join(f"{'yes' if holds else 'no':<4}{what}" for what, holds in checks.items()))
 if config.profile == "quick":  # numbers vary with the machine, but not by more than this
     assert abs(mean["standard"] - 0.6) < 0.25, mean["standard"]
     assert abs(mean["w-asym"]) < 0.05, mean["w-asym"]
 
 # %%
-for kind, about in record.about["networks"].items():
-    print(f"{kind:<11}{about['n_trainable']:>8,} trainable entries, fixed side {about['fingerprint']}")
-rows = len(record.table)
-print(f"{rows} losses = {record.table['method'].nunique()} methods x {config.n_pairs} pairs x {config.n_points} points")
+lines = [
+    f"{kind:<11}{about['n_trainable']:>8,} trainable entries, fixed side {about['fingerprint']}"
+    for kind, about in record.about["networks"].items()
+]
+n_methods = record.table["method"].nunique()
+lines += [f"{len(record.table)} losses = {n_methods} methods x {config.n_pairs} pairs x {config.n_points} points"]
+print("\n".join(lines))
 
 # %% [markdown]
 # ## Where these numbers come from
 
 # %% tags=["nbval-ignore-output"]
+lines = []
 for name, about in {"recorded": kept.about, "live": record.about}.items():
     versions = ", ".join(f"{package} {number}" for package, number in about["versions"].items())
-    where = f"{about['device']} ({about['machine']}), {about['compute_s'] / 60:.1f} process minutes"
-    print(f"{name}: commit {about['commit']}, {about['date']}, {where}")
-    print(f"  {versions}")
-    print(f"  table {about['table_sha256'][:16]}")
+    lines += [
+        f"{name}: commit {about['commit']}, {about['date']}",
+        f"  {about['device']} ({about['machine']}), {about['compute_s'] / 60:.1f} process minutes",
+        f"  {versions}",
+        f"  table {about['table_sha256'][:16]}",
+    ]
+print("\n".join(lines))

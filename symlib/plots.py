@@ -1,4 +1,4 @@
-"""Figures of the studies: what is drawn comes from a record, nothing is computed here but means and bands.
+"""Figures and tables of the studies: what they show comes from a record, nothing is computed here but means and sds.
 
 Colours are Okabe and Ito's, told apart with every common colour vision; every series also has a marker or a label
 of its own, so that print in grey loses nothing.
@@ -54,7 +54,7 @@ def loss_lines(table: pd.DataFrame, title: str) -> Figure:
     axes.set(xlim=(0, 1), xlabel="mixing weight λ of the second network", ylabel="test loss (nats)")
     axes.set_title(title, loc="left", fontsize="medium")
     _plain(axes)
-    return figure
+    return _finished(figure)
 
 
 def barrier_dots(barriers: pd.DataFrame, paper: Mapping[str, tuple[float, float]], title: str) -> Figure:
@@ -85,7 +85,26 @@ def barrier_dots(barriers: pd.DataFrame, paper: Mapping[str, tuple[float, float]
     axes.set_title(title, loc="left", fontsize="medium")
     axes.legend(frameon=False, fontsize="small", loc="best")
     _plain(axes)
-    return figure
+    return _finished(figure)
+
+
+def barrier_table(barriers: pd.DataFrame) -> pd.DataFrame:
+    """Return mean and sd over pairs as text, one row per method.
+
+    Args:
+        barriers: Columns method, barrier, max_barrier, end_loss (nats) and drop (percentage points).
+    """
+    columns = {
+        "barrier": "midpoint barrier (nats)",
+        "max_barrier": "maximum barrier (nats)",
+        "drop": "accuracy drop (points)",
+        "end_loss": "test loss at the ends (nats)",
+    }
+    by_method = barriers.groupby("method", sort=False)[list(columns)]
+    mean, sd = by_method.mean(), by_method.std(ddof=1)
+    text = mean.map("{:.3f}".format) + " ± " + sd.map("{:.3f}".format)
+    text.insert(0, "pairs", by_method.size())
+    return text.rename(columns=columns, index=lambda method: METHODS[method].label).rename_axis(None)
 
 
 def gate_sweep(barriers: Mapping[float, pd.Series], standard: float, title: str) -> Figure:
@@ -108,7 +127,7 @@ def gate_sweep(barriers: Mapping[float, pd.Series], standard: float, title: str)
     axes.set(xscale="log", xlabel="standard deviation of the entries of F", ylabel="midpoint barrier (nats)")
     axes.set_title(title, loc="left", fontsize="medium")
     _plain(axes)
-    return figure
+    return _finished(figure)
 
 
 def fixed_side(D: np.ndarray, F: np.ndarray, title: str) -> Figure:
@@ -128,7 +147,7 @@ def fixed_side(D: np.ndarray, F: np.ndarray, title: str) -> Figure:
     axes.set(xlabel="input", ylabel="neuron")
     axes.set_title(title, loc="left", fontsize="medium")
     figure.colorbar(image, ax=axes, label="pinned value (grey: trainable)", shrink=0.9)
-    return figure
+    return _finished(figure)
 
 
 def _label_beside(axes: Axes, heights: Mapping[str, float], x: float) -> None:
@@ -140,6 +159,12 @@ def _label_beside(axes: Axes, heights: Mapping[str, float], x: float) -> None:
         look = METHODS[method]
         axes.plot([x], [at], look.marker, color=look.colour, markersize=5, clip_on=False)
         axes.text(x + 0.025, at, look.label, color="#222222", va="center", fontsize="small")
+
+
+def _finished(figure: Figure) -> Figure:
+    """Take a figure out of pyplot's hands: otherwise a notebook shows it twice, as open figure and as value."""
+    plt.close(figure)
+    return figure
 
 
 def _plain(axes: Axes) -> None:

@@ -105,8 +105,8 @@ def test_finished_shards_are_not_run_again_and_more_pairs_extend_a_run(tmp_path)
 
 
 def test_another_gate_is_a_study_of_its_own(tmp_path):
-    narrow = small(out=str(tmp_path)).with_gate(0.1)
-    assert (narrow.networks, narrow.gate_std, narrow.out) == (["sigma-asym"], 0.1, f"{tmp_path}/gate-0.1")
+    narrow = small(out=str(tmp_path / "run")).with_gate(0.1)
+    assert (narrow.networks, narrow.gate_std, narrow.out) == (["sigma-asym"], 0.1, f"{tmp_path}/run-gate-0.1")
     assert set(run(narrow).table["method"]) == {"sigma-asym"}
     assert build(narrow, "sigma-asym")[1].fingerprint != build(small(), "sigma-asym")[1].fingerprint
 

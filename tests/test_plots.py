@@ -1,15 +1,8 @@
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from symlib import plots
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def test_lines_are_means_over_pairs_with_bands_of_one_sd():
@@ -56,3 +49,15 @@ def test_fixed_side_hides_trainable_entries():
 def test_every_method_has_a_colour_and_marker_of_its_own():
     looks = plots.METHODS.values()
     assert len({look.colour for look in looks}) == len({look.marker for look in looks}) == len(looks)
+
+
+def test_table_holds_mean_and_sample_sd():
+    rows = {"method": ["w-asym"] * 2, "barrier": [1.0, 3.0], "max_barrier": 0.0, "drop": -1.0, "end_loss": 0.5}
+    table = plots.barrier_table(pd.DataFrame(rows))
+    assert table.loc["W-asymmetric"].tolist() == [
+        2,
+        "2.000 ± 1.414",
+        "0.000 ± 0.000",
+        "-1.000 ± 0.000",
+        "0.500 ± 0.000",
+    ]

@@ -96,7 +96,7 @@ class ModeConnectivity(Config):
     def with_gate(self, gate_std: float) -> "ModeConnectivity":
         """Return the same study of sigma-asymmetric networks alone, with another scale of the gate."""
         changes = {"networks": ["sigma-asym"], "gate_std": gate_std, "gate_sweep": []}
-        out = f"{self.out}/gate-{gate_std:g}" if self.out else ""
+        out = f"{self.out}-gate-{gate_std:g}" if self.out else ""
         return ModeConnectivity.checked(self.model_dump() | changes | {"out": out})
 
 
