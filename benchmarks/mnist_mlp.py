@@ -1,8 +1,9 @@
 """Training and line evaluation of the MNIST MLP against the straightforward program, in one run.
 
 `python benchmarks/mnist_mlp.py` prints medians over rounds in which both sides take turns, so that a drifting machine
-hits both alike. Each side runs as it would be used: the straightforward program in one process with torch's default
-number of threads, ours in as many single-threaded processes as there are cores.
+hits both alike. Each side gets all cores in the way that suits it: the straightforward program as one process with as
+many threads as cores, our training as that many processes with one thread each. A single curve is one process on
+both sides, with all threads and, for comparison, with one.
 """
 
 import multiprocessing
@@ -40,9 +41,9 @@ PARTS = {  # what the profiler calls the operations of a step
 }
 
 
-def single_thread() -> None:
+def start(n_threads: int) -> None:
     """Set up a worker."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(n_threads)
     global DATA
     DATA = load("mnist")
 
@@ -90,37 +91,40 @@ def parts(_) -> dict[str, float]:
     return share | {"everything else (autograd, loss, Python)": 1 - sum(share.values())}
 
 
-def default_threads() -> None:
-    """Set up the straightforward program as it would run by itself."""
-    torch.set_num_threads(N_CORES)
-
-
 def spread(values: list[float]) -> str:
     """Return the median with the range."""
     return f"{statistics.median(values):10.1f}   [{min(values):.1f}, {max(values):.1f}]"
 
 
+def ratio(high: list[float], low: list[float]) -> str:
+    """Return how many times the one median is of the other."""
+    return f"{statistics.median(high) / statistics.median(low):10.1f}"
+
+
 def main() -> None:
     """Measure and print."""
     spawn = multiprocessing.get_context("spawn")
-    theirs, ours, slow, fast, peaks = [], [], [], [], []
-    with spawn.Pool(N_CORES, single_thread) as workers, spawn.Pool(1, default_threads) as program:
-        each = [N_NETWORKS // N_CORES] * N_CORES
+    theirs, ours, peaks = [], [], []
+    slow, fast = ({threads: [] for threads in ("all", "one")} for _ in range(2))
+    each = [N_NETWORKS // N_CORES] * N_CORES
+    with spawn.Pool(N_CORES, start, (1,)) as workers, spawn.Pool(1, start, (N_CORES,)) as program:
         workers.map(our_training, each, chunksize=1), program.apply(train_seconds, (N_IMAGES,))  # warm-up
         for _ in range(ROUNDS):
             theirs.append(N_IMAGES / program.apply(train_seconds, (N_IMAGES,)))
             ours.append(sum(each) * N_IMAGES / max(workers.map(our_training, each, chunksize=1)))
-            slow.append(program.apply(curve_seconds, (N_POINTS, 3)))
-            fast.append(workers.apply(our_curve, (0,)))
             peaks.append(sum(workers.map(peak, [0] * N_CORES, chunksize=1)))
+            for threads, pool in {"all": program, "one": workers}.items():
+                slow[threads].append(pool.apply(curve_seconds, (N_POINTS, 3)))
+                fast[threads].append(pool.apply(our_curve, (0,)))
         share = workers.apply(parts, (0,))
     flops = 6 * N_WEIGHTS * statistics.median(ours) / 1e9
     print(f"training, images per second       straightforward {spread(theirs)}")
     print(f"  {N_NETWORKS} W-asymmetric networks        population      {spread(ours)}")
-    print(f"  ratio of medians                {statistics.median(ours) / statistics.median(theirs):.1f}")
-    print(f"test-loss curve, seconds          straightforward {spread(slow)}")
-    print(f"  {N_POINTS} points, 10,000 images      population      {spread(fast)}")
-    print(f"  ratio of medians                {statistics.median(slow) / statistics.median(fast):.1f}")
+    print(f"  ratio of medians                {ratio(ours, theirs)}")
+    for threads in slow:
+        print(f"test-loss curve, seconds          straightforward {spread(slow[threads])}")
+        print(f"  {N_POINTS} points, threads: {threads}         population      {spread(fast[threads])}")
+        print(f"  ratio of medians                {ratio(slow[threads], fast[threads])}")
     print(f"matrix product, GFLOP/s           all cores       {spread(peaks)}")
     print(f"  training does {flops:.0f} GFLOP/s, {flops / statistics.median(peaks):.0%} of that; its time goes to")
     for part, value in share.items():
