@@ -37,6 +37,7 @@ book: $(READY)  ## run the notebooks (quick profile) and build the book
 
 test: $(READY)  ## lint, unit tests, every notebook against its stored outputs, strict book
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check -q .
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests symlib
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --nbval --nbval-kernel-name python3 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg $(NOTEBOOKS)

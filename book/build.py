@@ -69,8 +69,12 @@ async def execute(notebook: Path, label: str, slots: asyncio.Semaphore) -> None:
         # In the notebook's own folder, as Jupyter and nbval do; in a process each, as papermill goes there.
         command = [sys.executable, "-m", "papermill", notebook, part, "--kernel", "python3"]
         process = await asyncio.create_subprocess_exec(
-            *command, "--cwd", notebook.parent, "--no-progress-bar",
-            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            *command,
+            "--cwd",
+            notebook.parent,
+            "--no-progress-bar",
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         )
         try:
             _, errors = await process.communicate()
@@ -123,7 +127,9 @@ def render(source: Path, work: Path, html: Path) -> None:
     program = Path(sys.executable).with_name("jupyter-book")
     run = subprocess.run(
         [program, "build", source, "--path-output", work, "-W", "-n", "--keep-going"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         env=os.environ | {"NO_COLOR": "1"},
     )
     if run.returncode:

@@ -37,7 +37,7 @@ networks = ["standard", "sigma-asym", "w-asym"]  # Git Re-Basin uses the standar
 n_fix = [8, 16, 16, 64]  # pinned entries per row of each map; paper 64, 64, 64, 256
 sigma_F = [1.0, 1.0, 0.5, 0.25]  # standard deviation of each map's pinned entries
 gate_std = 1.0  # standard deviation of the entries of the FiGLU gate
-gate_sweep = [0.25, 0.0884, 0.01]  # further scales of the gate; 0.0884 = 1 / sqrt(128)
+gate_sweep = [0.25, 0.0884, 0.01]  # further scales of the gate, the second is 1 / sqrt(128)
 n_points = 25  # points on the line, odd, so that 0.5 is one of them
 restarts = 3  # descents of weight matching
 mask_seed = 0  # draws the pinned entries and the gates

@@ -1,6 +1,7 @@
 """Checked parameters: what a notebook's parameters cell becomes before any work starts."""
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Self
 
@@ -18,16 +19,16 @@ class Config(BaseModel):
     def from_cell(cls, names: Mapping[str, object]) -> Self:
         """Make the configuration from the globals of a notebook.
 
-        Papermill injects unknown names with no more than a warning. Every plain literal among the globals is
-        therefore taken for a parameter, so that a misspelt one is refused.
+        Papermill injects unknown names with no more than a warning. Every plain literal that was assigned before
+        the parameters were first checked is therefore taken for a parameter, so that a misspelt one is refused.
+        What later cells assign is no parameter: the check can be run again after a change.
 
         Raises:
             ValueError: Naming every parameter that is wrong, with what was expected and what arrived.
         """
-        hidden = ("In", "Out")  # IPython's own
-        return cls.checked(
-            {k: v for k, v in names.items() if isinstance(v, _LITERALS) and k[0] != "_" and k not in hidden}
-        )
+        plain = {k: v for k, v in names.items() if isinstance(v, _LITERALS) and k[0] != "_" and k not in ("In", "Out")}
+        early = _assigned_before_check(names["In"]) if "In" in names else plain.keys()
+        return cls.checked({k: v for k, v in plain.items() if k in early or k in cls.model_fields})
 
     @classmethod
     def checked(cls, values: Mapping[str, object]) -> Self:
@@ -51,6 +52,17 @@ class Config(BaseModel):
             return str(error["ctx"]["error"])
         hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if _is_number_as_text(got) else ""
         return f"{name}: {error['msg'][0].lower()}{error['msg'][1:]}, got {got!r}{hint}"
+
+
+def _assigned_before_check(history: Sequence[str]) -> set[str]:
+    """Return the names that a kernel's cells assign up to the first one that calls `from_cell`."""
+    assigned = set()
+    for source in history:
+        targets = [t for node in ast.parse(source).body if isinstance(node, ast.Assign) for t in node.targets]
+        assigned |= {t.id for t in targets if isinstance(t, ast.Name)}
+        if "from_cell" in source:
+            break
+    return assigned
 
 
 def _is_number_as_text(value: object) -> bool:

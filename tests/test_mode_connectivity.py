@@ -171,17 +171,22 @@ def test_missing_gpu_is_noticed_before_work_starts():
         small(device="cuda")
 
 
-def test_notebook_globals_become_a_config_and_leftovers_are_refused():
-    globals_of_a_kernel = SMALL | {
-        "In": [""],
-        "Out": {},
-        "_i1": "x = 1",
-        "__name__": "__main__",
-        "torch": torch,
-    }
-    assert ModeConnectivity.from_cell(globals_of_a_kernel) == small()
+def test_notebook_globals_become_a_config_and_misspelt_ones_are_refused():
+    cell = "\n".join(f"{name} = {value!r}" for name, value in SMALL.items())
+    check = "config = ModeConnectivity.from_cell(globals())"
+    kernel = SMALL | {"Out": {}, "_i1": "x = 1", "__name__": "__main__", "torch": torch}
+    assert ModeConnectivity.from_cell(kernel | {"In": ["", cell, check]}) == small()
     with pytest.raises(ValueError, match="unknown parameter 'n_pair' "):
-        ModeConnectivity.from_cell(globals_of_a_kernel | {"n_pair": 3})
+        ModeConnectivity.from_cell(kernel | {"n_pair": 3, "In": ["", cell, "n_pair = 3", check]})
+    with pytest.raises(ValueError, match="unknown parameter 'n_pair' "):  # a script has no history
+        ModeConnectivity.from_cell(kernel | {"n_pair": 3})
+
+
+def test_check_can_be_run_again_after_later_cells_and_a_change():
+    cell = "\n".join(f"{name} = {value!r}" for name, value in SMALL.items())
+    check = "config = ModeConnectivity.from_cell(globals())"
+    kernel = SMALL | {"epochs": 5, "lines": ["text"], "In": ["", cell, check, "lines = ['text']", "epochs = 5", check]}
+    assert ModeConnectivity.from_cell(kernel).epochs == 5
 
 
 def test_kept_records_have_the_parameters_of_their_profile():
