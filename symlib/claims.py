@@ -93,6 +93,7 @@ class Claim(_Strict):
 
     id: Annotated[str, Field(pattern=r"^[AB]:[\w.]+:[\w-]+$")]
     statement: str
+    page: str
     paper: Printed
     study: str
     needs: dict[str, str | int | float]
@@ -198,10 +199,16 @@ def scoreboard_markdown() -> str:
     verdicts = scoreboard()
     head = "| claim | what the paper says | verdict | profile | n | ours | paper |\n|---|---|---|---|--:|--:|--:|\n"
     rows = [
-        f"| `{v.claim.id}` | {v.claim.statement} | **{v.word}** | {v.profile} | {v.n} | {v.ours} | {v.claim.paper} |"
+        f"| [`{v.claim.id}`](../{v.claim.page}) | {v.claim.statement} | **{v.word}** | {v.profile} | {v.n} "
+        f"| {_unbroken(v.ours)} | {_unbroken(str(v.claim.paper))} |"
         for v in verdicts
     ]
     return f"{len(verdicts)} claims: {counts(verdicts)}.\n\n{head}" + "\n".join(rows) + "\n"
+
+
+def _unbroken(number: str) -> str:
+    """Return a number that stays on one line of a table."""
+    return number.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _number(mean: float, sd: float | None) -> str:

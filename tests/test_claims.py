@@ -12,6 +12,7 @@ def claim(rule, quantity="barrier/w-asym", full="cpu"):
     return Claim(
         id="B:table1:test",
         statement="A statement.",
+        page="notebooks/page.ipynb",
         paper={"mean": 0.5},
         study="mode_connectivity",
         needs={"dataset": "mnist"},
@@ -94,6 +95,13 @@ def test_committed_claims_are_well_formed_and_judged():
     assert lines[0].split() == ["id", "verdict", "profile", "n", "ours", "paper"]
     assert len(lines) == len(found) + 2
     assert sum(int(part.split()[0]) for part in lines[-1].split(", ")) == len(found)
+
+
+def test_every_claim_has_a_page_that_the_scoreboard_links_to():
+    table = claims.scoreboard_markdown()
+    for claim in load():
+        assert (CLAIMS.parent / claim.page).exists()
+        assert f"[`{claim.id}`](../{claim.page})" in table
 
 
 def test_twin_claims_are_refused(tmp_path):
