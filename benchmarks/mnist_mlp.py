@@ -114,7 +114,7 @@ def main() -> None:
             ours.append(sum(each) * N_IMAGES / max(workers.map(our_training, each, chunksize=1)))
             peaks.append(sum(workers.map(peak, [0] * N_CORES, chunksize=1)))
             for threads, pool in {"all": program, "one": workers}.items():
-                slow[threads].append(pool.apply(curve_seconds, (N_POINTS, 3)))
+                slow[threads].append(pool.apply(curve_seconds, (N_POINTS,)))
                 fast[threads].append(pool.apply(our_curve, (0,)))
         share = workers.apply(parts, (0,))
     flops = 6 * N_WEIGHTS * statistics.median(ours) / 1e9

@@ -63,15 +63,15 @@ def train_seconds(n_images: int) -> float:
 
 
 @torch.no_grad()
-def curve_seconds(n_points: int, n_timed: int) -> float:
-    """Evaluate the first points of a line on the test set and return the seconds that all of it would take."""
+def curve_seconds(n_points: int) -> float:
+    """Evaluate the points of a line on the test set one after another and return the seconds it took."""
     one, other, between = MLP(WIDTHS), MLP(WIDTHS), MLP(WIDTHS)
     loader = DataLoader(items(train=False), batch_size=64)
     started = time.perf_counter()
-    for i in range(n_timed):
+    for i in range(n_points):
         alpha = i / (n_points - 1)
         ends = one.state_dict(), other.state_dict()
         between.load_state_dict({k: (1 - alpha) * w + alpha * ends[1][k] for k, w in ends[0].items()})
         total = sum(F.cross_entropy(between(x), y, reduction="sum").item() for x, y in loader)
         assert total > 0
-    return (time.perf_counter() - started) * n_points / n_timed
+    return time.perf_counter() - started

@@ -21,7 +21,8 @@
 # $(W_2 B^{-1}, A W_1)$ are a twin. Permutations are one case; for ReLU, positive scalings are another.
 #
 # Training picks one of these twins by chance, so two trained networks may compute similar functions and still be far apart as
-# vectors of numbers. Both constructions below take this freedom away, each at one of its two sources.
+# vectors of numbers. Each of the two constructions below takes
+# away a part of this freedom, at one of its two sources.
 #
 # ## W-asymmetry: pin some weights
 #

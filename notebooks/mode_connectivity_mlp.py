@@ -32,8 +32,7 @@ epochs = 40  # passes over the training set; paper 25, of a set 38 times as larg
 batch_size = 64  # images per step
 lr = 1e-3  # of AdamW, constant
 weight_decay = 0.03  # decoupled, on every tensor
-init = "uniform"  # uniform (PyTorch's, paper B) | normal (variance 1 / fan-in, paper A)
-networks = ["standard", "sigma-asym", "w-asym"]  # Git Re-Basin uses the standard ones
+init = "uniform"  # uniform (PyTorch's) | normal (variance 1 / fan-in, all networks)
 n_fix = [8, 16, 16, 64]  # pinned entries per row of each map; paper 64, 64, 64, 256
 sigma_F = [1.0, 1.0, 0.5, 0.25]  # standard deviation of each map's pinned entries
 gate_std = 1.0  # standard deviation of the entries of the FiGLU gate
@@ -58,6 +57,8 @@ config = ModeConnectivity.from_cell(globals())
 # Recorded by an earlier run and read back; the rules behind the verdicts are in `claims.toml` and were written before the run.
 
 # %%
+from scipy.stats import ttest_ind
+
 from symlib import claims, plots, records
 from symlib.studies.mode_connectivity import barriers, run
 
@@ -97,47 +98,51 @@ live = barriers(record)
 plots.barrier_table(live)
 
 # %% [markdown]
-# ## The scale of the gate
+# ## The σ-asymmetric row
 #
-# The paper does not print how large the entries of the FiGLU gate are on MNIST; its code draws them with standard deviation 1, and so does the row above.
-# After LayerNorm the argument of the gate then has a standard deviation near the square root of the width, and the gate is nearly a hard switch. Scaling $F$ by
-# one over that root keeps it soft; scaling it further turns the activation into $x/2$. How much of the row depends on this choice, which the claim leaves open?
-# The live networks below differ from the ones above in the gate alone.
+# Two choices behind the printed number are not known. The paper tuned learning rate and weight decay for each architecture so as to make the barrier small
+# and does not print what came out; here every network is trained alike, as in the code. And the paper does not print how large the entries of the FiGLU gate
+# are on MNIST. Its code draws them with standard deviation 1, and so does the row above. After LayerNorm the argument of the
+# gate then has a standard deviation near the square root of the width, and the gate is nearly a hard switch. Scaling $F$ by one over that root keeps it
+# soft; scaling it further turns the activation into $x/2$. The networks below differ from the ones above in the gate alone.
 
 # %% tags=["nbval-ignore-output", "remove-output"]
 gates = {config.gate_std: live.loc[live["method"] == "sigma-asym", "barrier"]}
-gates |= {std: barriers(run(config.with_gate(std)))["barrier"] for std in config.gate_sweep}
+for std in config.gate_sweep:
+    gates[std] = barriers(run(config.with_gate(std), ["sigma-asym"]))["barrier"]
 
 # %% mystnb={"figure": {"caption": "Barrier of σ-asymmetric networks against the scale of the gate, live run. Each symbol is one pair, the line joins the means, and the dashed line is the standard networks' mean.", "name": "fig-mlp-gate"}, "image": {"alt": "Midpoint barrier against the standard deviation of the gate's entries on a logarithmic axis, with a dashed horizontal line for standard networks."}}
 mean = live.groupby("method")["barrier"].mean()
 plots.gate_sweep(gates, mean["standard"], label(**config.model_dump()))
 
 # %% [markdown]
-# The same on MNIST, as recorded:
+# The same on MNIST, as recorded, with the p-value of a one-sided Welch test that the barrier is below that of the recorded standard networks. The claim itself
+# is judged at the code's scale.
 
 # %%
-for found in sorted(records.find("mode_connectivity"), key=lambda r: -r.config["gate_std"]):
-    if found.config["dataset"] == "mnist":
+standard = barriers(kept).query("method == 'standard'")["barrier"]
+for found in records.find("mode_connectivity"):
+    if found.config["dataset"] == "mnist" and found.config["epochs"] == kept.config["epochs"]:
         barrier = barriers(found).query("method == 'sigma-asym'")["barrier"]
-        scale = f"gate std {found.config['gate_std']:<7g}"
-        print(f"{scale} barrier {barrier.mean():.3f} ± {barrier.std():.3f}, {len(barrier)} pairs")
+        p = ttest_ind(barrier, standard, equal_var=False, alternative="less").pvalue
+        numbers = f"barrier {barrier.mean():.3f} ± {barrier.std():.3f}, {len(barrier)} pairs, p = {p:.2f}"
+        print(f"gate std {found.config['gate_std']:<7g}{numbers}")
 
 # %% [markdown]
-# A softer gate leaves a lower barrier, here and there. On MNIST it is not low enough to fall below the standard networks' with either
-# scale, which is why the claim about the σ-asymmetric row counts as not reproduced. What scale the printed number was made with remains open.
+# ## What the live run found
 #
-# ## What has to hold whatever the machine
+# In quick profile these lines are the same on every machine: they are compared with the stored ones whenever the tests run.
 
 # %%
-checks = {
+found = {
     "standard networks are separated by a barrier": mean["standard"] > 0.05,
     "Git Re-Basin removes more than half of it": mean["git-rebasin"] < 0.5 * mean["standard"],
-    "activation matching removes more than half of it": mean["activation-matching"] < 0.5 * mean["standard"],
-    "W-asymmetric networks have less than a fifth of it": mean["w-asym"] < 0.2 * mean["standard"],
-    "σ-asymmetric networks have less than standard ones": mean["sigma-asym"] < mean["standard"],
-    "every softer gate leaves less": all(gates[g].mean() < mean["sigma-asym"] for g in config.gate_sweep),
+    "activation matching removes as much": mean["activation-matching"] < 0.5 * mean["standard"],
+    "W-asymmetric networks have less than a fifth": mean["w-asym"] < 0.2 * mean["standard"],
+    "σ-asymmetric networks have less": mean["sigma-asym"] < mean["standard"],
+    "a softer gate leaves less": all(gates[g].mean() < mean["sigma-asym"] for g in config.gate_sweep),
 }
-print("\n".join(f"{'yes' if holds else 'no':<4}{what}" for what, holds in checks.items()))
+print("\n".join(f"{'yes' if holds else 'no':<4}{what}" for what, holds in found.items()))
 if config.profile == "quick":  # numbers vary with the machine, but not by more than this
     assert abs(mean["standard"] - 0.6) < 0.25, mean["standard"]
     assert abs(mean["w-asym"]) < 0.05, mean["w-asym"]

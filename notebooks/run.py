@@ -6,6 +6,7 @@ run is no longer that profile, so it calls itself "custom".
 
 import json
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 
 import papermill
@@ -32,16 +33,22 @@ def profile_parameters(notebook: str, profile: str) -> dict:
     return yaml.safe_load(files[profile].read_text())
 
 
-def own_parameters(arguments: list[str]) -> dict:
-    """Read `-p name value` triples.
+def own_parameters(notebook: str, arguments: list[str]) -> dict:
+    """Read `-p name value` triples and compare the names with the notebook's parameters.
 
     Raises:
-        ValueError: If the arguments are anything else.
+        ValueError: If the arguments are anything else or a name is unknown.
     """
     triples = [arguments[i : i + 3] for i in range(0, len(arguments), 3)]
     if any(len(t) != 3 or t[0] != "-p" for t in triples):
         raise ValueError(f"expected -p name value, got {' '.join(arguments)}")
-    return {name: _value(text) for _, name, text in triples}
+    own = {name: _value(text) for _, name, text in triples}
+    # A run with values of its own is no profile, and papermill itself only warns about names it does not know.
+    known = [name for name in papermill.inspect_notebook(NOTEBOOKS / f"{notebook}.ipynb") if name != "profile"]
+    for name in own.keys() - set(known):
+        near = "".join(f", did you mean {n!r}?" for n in get_close_matches(name, known, n=1))
+        raise ValueError(f"{notebook} has no parameter {name!r} that can be set{near}")
+    return own
 
 
 def _value(text: str) -> object:
@@ -61,14 +68,15 @@ def main(arguments: list[str]) -> str | None:
         known = sorted(p.stem for p in NOTEBOOKS.glob("*.ipynb"))
         return f"unknown notebook {notebook!r}: expected one of {', '.join(known)}"
     try:
-        parameters, own = profile_parameters(notebook, profile), own_parameters(rest)
+        parameters, own = profile_parameters(notebook, profile), own_parameters(notebook, rest)
     except ValueError as error:
         return str(error)
-    # A run with values of its own gets a folder of its own, so that checkpoints of different runs cannot meet.
+    # A run with values of its own gets a folder of its own, so that records of different runs cannot meet.
     name = f"{notebook}-" + (f"custom-{key(parameters | own)[:8]}" if own else profile)
     target = Path("runs") / name
     (ROOT / target).mkdir(parents=True, exist_ok=True)
-    parameters |= ({"profile": "custom"} if own else {}) | {"out": str(target)} | own
+    if papermill.inspect_notebook(source):
+        parameters |= ({"profile": "custom"} if own else {}) | {"out": str(ROOT / target)} | own
     try:
         papermill.execute_notebook(
             source,

@@ -171,7 +171,7 @@ def constraint(model: nn.Module, asymmetry: Asymmetry, mask_seed: int) -> Constr
             pairs = {}
     D = {name: mask for name, (mask, _) in pairs.items()}
     F = {name: fixed for name, (_, fixed) in pairs.items()}
-    return Constraint(D, F, _fingerprint(D, F, dict(model.named_buffers())))
+    return Constraint(D, F, tensor_hash(D, F, dict(model.named_buffers()))[:16])
 
 
 def n_trainable(model: nn.Module, fixed: Constraint) -> int:
@@ -249,13 +249,14 @@ def _check_lengths(maps: dict[str, Tensor], n_fix: Sequence[int], sigma_F: Seque
 
 
 def _check_scale(sigma_F: float) -> None:
-    if not sigma_F >= 0:
-        raise ValueError(f"sigma_F is a standard deviation and must be 0 or larger, got {sigma_F}")
+    if not 0 <= sigma_F < float("inf"):
+        raise ValueError(f"sigma_F is a standard deviation and must be finite and 0 or larger, got {sigma_F}")
 
 
-def _fingerprint(*groups: dict[str, Tensor]) -> str:
+def tensor_hash(*groups: dict[str, Tensor]) -> str:
+    """Return the SHA-256 over names and contents of groups of tensors."""
     digest = hashlib.sha256()
     for group in groups:
         for name, tensor in sorted(group.items()):
-            digest.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
+            digest.update(name.encode() + tensor.detach().contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -85,7 +85,7 @@ class Printed(_Strict):
     sd: float | None = None
 
     def __str__(self) -> str:
-        return _number(self.mean, self.sd)
+        return _number(self.mean, None) if self.sd is None else f"{self.mean:.3f} ± {self.sd:.2f}"
 
 
 class Claim(_Strict):

@@ -1,6 +1,7 @@
 """Checked parameters: what a notebook's parameters cell becomes before any work starts."""
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Self
@@ -27,7 +28,7 @@ class Config(BaseModel):
             ValueError: Naming every parameter that is wrong, with what was expected and what arrived.
         """
         plain = {k: v for k, v in names.items() if isinstance(v, _LITERALS) and k[0] != "_" and k not in ("In", "Out")}
-        early = _assigned_before_check(names["In"]) if "In" in names else plain.keys()
+        early = _parameter_names(names["In"], set(cls.model_fields)) if "In" in names else plain.keys()
         return cls.checked({k: v for k, v in plain.items() if k in early or k in cls.model_fields})
 
     @classmethod
@@ -50,23 +51,34 @@ class Config(BaseModel):
             return f"parameter {name!r} is missing"
         if error["type"] == "value_error":
             return str(error["ctx"]["error"])
-        hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if _is_number_as_text(got) else ""
+        hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if _is_power_of_ten_as_text(got) else ""
         return f"{name}: {error['msg'][0].lower()}{error['msg'][1:]}, got {got!r}{hint}"
 
 
-def _assigned_before_check(history: Sequence[str]) -> set[str]:
-    """Return the names that a kernel's cells assign up to the first one that calls `from_cell`."""
-    assigned = set()
+def _parameter_names(history: Sequence[str], known: set[str]) -> set[str]:
+    """Return the names assigned by a kernel's parameter cells.
+
+    These are the cells up to the first that calls `from_cell`, and later ones that assign a known parameter.
+    """
+    names, checked = set(), False
     for source in history:
-        targets = [t for node in ast.parse(source).body if isinstance(node, ast.Assign) for t in node.targets]
-        assigned |= {t.id for t in targets if isinstance(t, ast.Name)}
-        if "from_cell" in source:
-            break
-    return assigned
+        assigned = _assigned(source)
+        if not checked or assigned & known:
+            names |= assigned
+        checked = checked or "from_cell" in source
+    return names
 
 
-def _is_number_as_text(value: object) -> bool:
+def _assigned(source: str) -> set[str]:
+    """Return the names that a cell assigns at its top level; none if it is no valid Python."""
     try:
-        return isinstance(value, str) and float(value) is not None
-    except ValueError:
-        return False
+        body = ast.parse(source).body
+    except SyntaxError:
+        return set()
+    statements = [node for node in body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    parts = [part for statement in statements for part in ast.walk(statement)]
+    return {part.id for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+
+
+def _is_power_of_ten_as_text(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[+-]?\d+e[+-]?\d+", value, re.IGNORECASE) is not None

@@ -66,12 +66,15 @@ def midpoint_barrier(losses: Tensor) -> Tensor:
     Args:
         losses: Mean cross-entropy in nats on an odd number of equally spaced points, shape (P, T).
 
+    Raises:
+        ValueError: If the number of points is even.
+
     Source: Lim et al. (2024), section 5.1 and Table 1; Frankle et al. (2020).
 
     >>> midpoint_barrier(torch.tensor([[1.0, 4.0, 3.0]]))
     tensor([2.])
     """
-    return losses[:, losses.shape[1] // 2] - (losses[:, 0] + losses[:, -1]) / 2
+    return losses[:, _middle(losses)] - (losses[:, 0] + losses[:, -1]) / 2
 
 
 def maximum_barrier(losses: Tensor, lambdas: Tensor) -> Tensor:
@@ -81,11 +84,18 @@ def maximum_barrier(losses: Tensor, lambdas: Tensor) -> Tensor:
         losses: Mean cross-entropy in nats, shape (P, T).
         lambdas: Mixing weights from 0 to 1, shape (T,).
 
+    Raises:
+        ValueError: If the weights do not run from 0 to 1 or are not as many as the losses.
+
     Source: Entezari et al. (2022), loss barrier.
 
     >>> maximum_barrier(torch.tensor([[1.0, 4.0, 3.0]]), torch.tensor([0.0, 0.5, 1.0]))
     tensor([2.])
     """
+    if losses.shape[1] != len(lambdas) or lambdas[0] != 0 or lambdas[-1] != 1:
+        raise ValueError(
+            f"losses have {losses.shape[1]} points; lambdas must be as many from 0 to 1, got {lambdas.tolist()}"
+        )
     chord = torch.lerp(losses[:, :1], losses[:, -1:], lambdas.to(losses))
     return (losses - chord).amax(dim=1)
 
@@ -101,7 +111,11 @@ def accuracy_drop(accuracies: Tensor) -> Tensor:
     >>> accuracy_drop(torch.tensor([[1.0, 0.25, 0.5]]))
     tensor([50.])
     """
-    return 100 * ((accuracies[:, 0] + accuracies[:, -1]) / 2 - accuracies[:, accuracies.shape[1] // 2])
+    return 100 * ((accuracies[:, 0] + accuracies[:, -1]) / 2 - accuracies[:, _middle(accuracies)])
+
+
+def _middle(curves: Tensor) -> int:
+    return len(mixing_weights(curves.shape[1])) // 2
 
 
 def _check_comparable(a: Population, b: Population) -> None:
@@ -112,6 +126,8 @@ def _check_comparable(a: Population, b: Population) -> None:
             f"the two populations differ in {odd}: {shapes[0].get(odd)} against {shapes[1].get(odd)}; a line needs "
             "equally many networks of one architecture on both sides"
         )
+    if repr(a.model) != repr(b.model):
+        raise ValueError(f"the two populations have different architectures: {a.model} against {b.model}")
     first, second = a.constraint.fingerprint, b.constraint.fingerprint
     if first != second:
         raise ValueError(

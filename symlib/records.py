@@ -42,9 +42,9 @@ class Record:
         return self.about["config"]
 
 
-def key(config: Mapping) -> str:
-    """Return the hash that a configuration is found by."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+def key(facts: Mapping) -> str:
+    """Return a hash of plain facts, such as a configuration, whatever their order."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def provenance() -> dict:
@@ -68,48 +68,62 @@ def make(study: str, config: Mapping, table: pd.DataFrame, facts: Mapping) -> Re
 
 
 def write(folder: Path, record: Record) -> None:
-    """Write a record beside its place and rename it, replacing an older one; never leaves half a record."""
+    """Write a record beside its place and rename it, setting an older one aside first; never leaves half a record."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    beside, old = (Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)) for _ in range(2))
     (beside / "table.csv").write_text(record.table.to_csv(index=False))
-    (beside / "record.json").write_text(json.dumps(record.about, indent=1) + "\n")
+    sealed = record.about | {"about_sha256": key(record.about)}
+    (beside / "record.json").write_text(json.dumps(sealed, indent=1) + "\n")
     beside.chmod(0o755)
     if folder.exists():
-        shutil.rmtree(folder)
+        folder.rename(old / "record")
     beside.rename(folder)
+    shutil.rmtree(old)
 
 
 def read(folder: Path) -> Record:
     """Read a record and verify it.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If the table or the configuration is not what was recorded.
+        ValueError: If it is not whole, or its table or anything said about it is not what was recorded.
     """
-    about = json.loads((folder / "record.json").read_text())
-    text = (folder / "table.csv").read_text()
-    found = hashlib.sha256(text.encode()).hexdigest()
-    for what, now, then in (
-        ("table", found, about["table_sha256"]),
-        ("config", key(about["config"]), about["key"]),
-    ):
-        if now != then:
+    advice = "restore it from version control, or delete the folder and run the study again"
+    try:
+        about = json.loads((folder / "record.json").read_text())
+        text = (folder / "table.csv").read_text()
+        sealed = {"about": about.pop("about_sha256"), "table": about["table_sha256"]}
+    except (OSError, json.JSONDecodeError, KeyError) as error:
+        raise ValueError(f"{folder} holds no whole record ({type(error).__name__}: {error}): {advice}") from error
+    found = {"about": key(about), "table": hashlib.sha256(text.encode()).hexdigest()}
+    for part, file in {"table": "table.csv", "about": "record.json"}.items():
+        if found[part] != sealed[part]:
             raise ValueError(
-                f"the {what} of record {folder} was changed after it was written: hash {now[:16]}, recorded "
-                f"{then[:16]}; restore it from version control or run the study again"
+                f"{folder / file} was changed after it was written (its hash is {found[part][:16]}): {advice}"
             )
     return Record(pd.read_csv(io.StringIO(text)), about)
 
 
 def find(study: str, results: Path = RESULTS) -> list[Record]:
     """Return all kept records of a study, verified, in order of their names."""
-    return [read(path.parent) for path in sorted(results.glob(f"{study}/*/record.json"))]
+    # A dot marks the folder of a write that was killed.
+    return [read(f) for f in sorted((results / study).glob("*/")) if f.is_dir() and f.name[0] != "."]
 
 
-def keep(run: Path, results: Path = RESULTS) -> Path:
-    """Copy the record of a finished run to the results store and return its new folder."""
+def keep(run: Path, runs: Path = ROOT / "runs", results: Path = RESULTS) -> Path:
+    """Copy the record of a finished run to the results store and return its new folder.
+
+    Args:
+        run: Folder below `runs`; its path there becomes the record's name.
+        runs: Where runs are made.
+        results: Where records are kept.
+
+    Raises:
+        ValueError: If there is no whole record in the folder, or it is not below `runs`.
+    """
+    if runs.resolve() not in run.resolve().parents:
+        raise ValueError(f"{run} is no folder below {runs}: name the run whose record is to be kept")
     record = read(run / "record")
-    target = results / record.about["study"] / run.name
+    target = results / record.about["study"] / "-".join(run.resolve().relative_to(runs.resolve()).parts)
     write(target, record)
     return target
 
@@ -137,5 +151,5 @@ if __name__ == "__main__":
         sys.exit("usage: python -m symlib.records RUN, with RUN a folder below runs/ whose notebook has finished")
     try:
         print(f"kept {keep(Path(sys.argv[1]))}")
-    except (FileNotFoundError, ValueError) as error:
+    except ValueError as error:
         sys.exit(str(error))

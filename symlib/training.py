@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from symlib.asymmetry import Constraint
+from symlib.asymmetry import Constraint, tensor_hash
 from symlib.population import Population, batched_pays
 from symlib.seeds import generator
 
@@ -84,6 +84,7 @@ def train(
 
     Raises:
         ValueError: If the number of seeds is not M, or the checkpoint is damaged or of another run.
+        FloatingPointError: If a loss is not finite; the checkpoint of the epoch before stays.
     """
     if len(order_seeds) != len(population):
         raise ValueError(f"{len(population)} networks need as many order seeds, got {len(order_seeds)}")
@@ -103,6 +104,9 @@ def train(
         orders = [torch.randperm(len(x), generator=generator(s, "order", epoch)) for s in order_seeds]
         batches = torch.stack(orders).to(x.device).split(recipe.batch_size, dim=1)
         _run_epoch(population, state, x, y, batches, recipe.lr * recipe.schedule(epoch), recipe.weight_decay)
+        if not state.losses[-1].isfinite().all():
+            lost = (~state.losses[-1].isfinite()).nonzero().flatten().tolist()
+            raise FloatingPointError(f"training diverged in epoch {epoch + 1}: no finite loss in networks {lost}")
         if checkpoint:
             _save(checkpoint, owner, state)
         on_epoch()
@@ -184,28 +188,22 @@ class _Stepper:
 
 def _owner(population: Population, recipe: Recipe, order_seeds: Sequence[int], data: dict[str, Tensor]) -> str:
     """Name the run a checkpoint belongs to by all that determines its weights, the number of epochs apart."""
-    rates = [recipe.lr * recipe.schedule(epoch) for epoch in range(100)]
+    rates = [recipe.lr * recipe.schedule(epoch) for epoch in range(1000)]  # more epochs than anything here trains
     settings = [recipe.batch_size, rates, recipe.weight_decay, list(order_seeds), population.constraint.fingerprint]
-    key = json.dumps([settings, _digest(population.params), _digest(data)])
+    key = json.dumps([settings, repr(population.model), tensor_hash(population.params, data)])
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode() + tensors[name].detach().contiguous().cpu().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _save(path: Path, owner: str, state: _Progress) -> None:
-    tensors = {"losses": state.losses}
+    tensors = {"losses": state.losses, "steps": torch.tensor(state.steps)}
     for part in ("params", "exp_avg", "exp_avg_sq"):
         tensors |= {f"{part}/{name}": w for name, w in getattr(state, part).items()}
     tensors = {name: w.detach().contiguous() for name, w in tensors.items()}
-    about = {"owner": owner, "steps": str(state.steps), "digest": _digest(tensors)}
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
-    save_file(tensors, beside, metadata=about)
+    save_file(tensors, beside, metadata={"owner": owner, "hash": tensor_hash(tensors)})
+    with beside.open("rb") as file:
+        os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
     os.replace(beside, path)
 
 
@@ -218,7 +216,7 @@ def _load(path: Path, owner: str, fresh: _Progress) -> _Progress:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"damaged checkpoint {path} ({error}); it was not used: {advice}") from error
-    if about.get("digest") != _digest(tensors):
+    if about.get("hash") != tensor_hash(tensors):
         raise ValueError(f"damaged checkpoint {path} (its contents do not match its hash); it was not used: {advice}")
     if about.get("owner") != owner:
         raise ValueError(f"checkpoint {path} belongs to a run with other settings or seeds: {advice}")
@@ -227,4 +225,4 @@ def _load(path: Path, owner: str, fresh: _Progress) -> _Progress:
         which: {name: tensors[f"{which}/{name}"].to(device) for name in fresh.params}
         for which in ("params", "exp_avg", "exp_avg_sq")
     }
-    return _Progress(**part, losses=tensors["losses"].to(device), steps=int(about["steps"]))
+    return _Progress(**part, losses=tensors["losses"].to(device), steps=int(tensors["steps"]))

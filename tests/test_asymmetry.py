@@ -101,7 +101,7 @@ def test_normal_initialisation_has_the_variance_of_paper_a():
     [
         ({"n_fix": (8, 4, 8)}, "n_fix of linears.0.weight must be at least 0 and below its fan-in 8, got 8"),
         ({"n_fix": (-1, 4, 8)}, "at least 0 and below its fan-in 8, got -1"),
-        ({"sigma_F": (1.0, -0.5, 1.0)}, "sigma_F is a standard deviation and must be 0 or larger, got -0.5"),
+        ({"sigma_F": (1.0, -0.5, 1.0)}, "sigma_F is a standard deviation and must be finite and 0 or larger, got -0.5"),
         ({"n_fix": (2, 4)}, "one number for each of the 3 linear maps .* got 2 and 3"),
         ({"n_fix": (1, 4, 8)}, "16 rows but only 8 different masks"),
     ],
@@ -109,6 +109,33 @@ def test_normal_initialisation_has_the_variance_of_paper_a():
 def test_impossible_masks_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         w_asym(**change)
+
+
+@pytest.mark.parametrize("sigma_F", [-1.0, float("inf"), float("nan")])
+def test_impossible_scale_of_syre_is_refused(sigma_F):
+    with pytest.raises(ValueError, match="finite and 0 or larger"):
+        constraint(MLP((8, 16, 4)), Syre(sigma_F), 0)
+
+
+def test_fingerprint_depends_on_every_fixed_tensor():
+    base = w_asym()
+    masks = w_asym(n_fix=(3, 4, 8), sigma_F=(0.0, 1.0, 1.0)), w_asym(n_fix=(2, 4, 8), sigma_F=(0.0, 1.0, 1.0))
+    constants = w_asym(sigma_F=(1.0, 1.0, 0.5))
+    assert len({c.fingerprint for c in (base, *masks, constants)}) == 4
+
+
+def test_layers_of_equal_shape_have_constants_and_gates_of_their_own():
+    fixed = constraint(MLP((16, 16, 16, 4)), Syre(1.0), 0)
+    assert not torch.equal(fixed.F["linears.0.weight"], fixed.F["linears.1.weight"])
+    gates = [activation_for(Sigma(1.0), 0)(layer, 16).gate for layer in (0, 1)]
+    assert not torch.equal(*gates)
+
+
+def test_figlu_equals_its_definition_row_by_row():
+    figlu = FiGLU(5, 1.0, generator("gate"))
+    x = torch.randn(5, generator=generator("x"))
+    by_hand = [x[i] / (1 + torch.exp(-(figlu.gate[i] * x).sum())) for i in range(5)]
+    torch.testing.assert_close(figlu(x), torch.stack(by_hand))
 
 
 def test_negative_gate_is_refused():

@@ -40,6 +40,7 @@ def test_digits_are_split_and_standardised():
     assert data.train.x.shape == (1437, 64) and data.test.x.shape == (360, 64)
     assert data.train.x.mean().abs() < 1e-5 and data.train.x.std() == pytest.approx(1, abs=1e-5)
     assert data.train.y.bincount().min() > 100
+    assert data.train.y[:20].tolist() != [*range(10), *range(10)]  # the file's own order, hardly shuffled
 
 
 def test_mnist_is_read_through_torchvision_split_and_scaled(made_up_mnist):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from symlib.interpolation import curves, line, maximum_barrier, midpoint_barrier, mixing_weights
+from symlib.interpolation import accuracy_drop, curves, line, maximum_barrier, midpoint_barrier, mixing_weights
 from symlib.population import evaluate
 from symlib.training import Recipe, train
 
@@ -49,13 +49,31 @@ def test_lines_without_a_midpoint_are_refused(n_points):
         mixing_weights(n_points)
 
 
+def test_curves_that_do_not_fit_their_weights_are_refused():
+    even = torch.zeros(1, 4)
+    for summary in (midpoint_barrier, accuracy_drop):
+        with pytest.raises(ValueError, match="odd and at least 3"):
+            summary(even)
+    with pytest.raises(ValueError, match="as many from 0 to 1"):
+        maximum_barrier(torch.zeros(1, 3), LAMBDAS)
+    with pytest.raises(ValueError, match="as many from 0 to 1"):
+        maximum_barrier(torch.zeros(1, 5), LAMBDAS / 2)
+
+
+def test_networks_of_other_activations_are_refused(tiny):
+    a, b = tiny("standard"), tiny("standard")
+    b.model.activations[0] = torch.nn.Tanh()
+    with pytest.raises(ValueError, match="different architectures"):
+        line(a, b, LAMBDAS)
+
+
 @pytest.mark.parametrize("kind", ["w-asym", "sigma", "syre"])
 def test_networks_with_other_fixed_entries_are_refused_and_both_named(tiny, kind):
     a, b = tiny(kind), tiny(kind, mask_seed=1)
     with pytest.raises(ValueError, match=f"{a.constraint.fingerprint} against {b.constraint.fingerprint}"):
         line(a, b, LAMBDAS)
     with pytest.raises(ValueError, match="different fixed entries"):
-        line(a, tiny("standard"), LAMBDAS)
+        line(tiny("w-asym"), tiny("standard"), LAMBDAS)
 
 
 def test_networks_of_other_shapes_are_refused(tiny):

@@ -1,4 +1,3 @@
-import json
 import multiprocessing
 import os
 import signal
@@ -6,12 +5,22 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import torch
 import yaml
 
 from symlib import records
+from symlib.alignment.activation_matching import activation_matching
+from symlib.alignment.permutation import mlp_spec, permute_members
+from symlib.alignment.weight_matching import weight_matching
+from symlib.data.images import digits
+from symlib.interpolation import curves, mixing_weights
+from symlib.population import initialise
+from symlib.records import Record
+from symlib.seeds import generator, seed
 from symlib.studies.mode_connectivity import (
+    ALIGNERS,
     METHODS,
     ModeConnectivity,
     barriers,
@@ -20,6 +29,7 @@ from symlib.studies.mode_connectivity import (
     run,
     shards,
 )
+from symlib.training import Recipe, train
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {
@@ -32,7 +42,6 @@ SMALL = {
     "lr": 1e-3,
     "weight_decay": 0.03,
     "init": "uniform",
-    "networks": ["standard", "sigma-asym", "w-asym"],
     "n_fix": [8, 4, 4, 12],
     "sigma_F": [1.0, 1.0, 0.5, 0.25],
     "gate_std": 1.0,
@@ -104,30 +113,97 @@ def test_finished_shards_are_not_run_again_and_more_pairs_extend_a_run(tmp_path)
     assert all(p.stat().st_mtime_ns == stamp for p, stamp in stamps.items())
 
 
-def test_another_gate_is_a_study_of_its_own(tmp_path):
-    narrow = small(out=str(tmp_path / "run")).with_gate(0.1)
-    assert (narrow.networks, narrow.gate_std, narrow.out) == (["sigma-asym"], 0.1, f"{tmp_path}/run-gate-0.1")
-    assert set(run(narrow).table["method"]) == {"sigma-asym"}
-    assert build(narrow, "sigma-asym")[1].fingerprint != build(small(), "sigma-asym")[1].fingerprint
+def test_another_gate_is_a_study_of_its_own_below_the_first(tmp_path):
+    soft = small(out=str(tmp_path / "run")).with_gate(0.1)
+    assert (soft.gate_std, soft.out) == (0.1, f"{tmp_path}/run/gate-0.1")
+    assert set(run(soft, ["sigma-asym"]).table["method"]) == {"sigma-asym"}
+    assert build(soft, "sigma-asym")[1].fingerprint != build(small(), "sigma-asym")[1].fingerprint
 
 
 def test_record_of_joined_shards_names_the_commits_that_computed_them(tmp_path):
     run(small(out=str(tmp_path)))
-    path = next(tmp_path.glob("shards/*/record.json"))
-    path.write_text(path.read_text().replace(json.loads(path.read_text())["commit"], "0123456789ab"))
+    folder = next(tmp_path.glob("shards/*/record.json")).parent
+    old = records.read(folder)
+    records.write(folder, Record(old.table, old.about | {"commit": "0123456789ab"}))
     assert "0123456789ab, " in run(small(out=str(tmp_path))).about["commit"]
 
 
-def test_killed_study_goes_on_to_the_same_result(record, tmp_path):
+CHANGES = {
+    "width": 28,
+    "epochs": 3,
+    "batch_size": 32,
+    "lr": 2e-3,
+    "weight_decay": 0.5,
+    "init": "normal",
+    "n_fix": [9, 4, 4, 12],
+    "sigma_F": [1.0, 1.0, 0.5, 0.5],
+    "gate_std": 0.5,
+    "n_points": 7,
+    "mask_seed": 1,
+    "base_seed": 1,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_parameter_changes_the_networks_it_should_and_the_key(record, name):
+    """A parameter that is dropped on its way to the computation would leave the table as it is."""
+    changed = small(**{name: CHANGES[name]})
+    mine = {"n_fix": "w-asym", "sigma_F": "w-asym", "gate_std": "sigma-asym", "mask_seed": "w-asym"}.get(
+        name, "standard"
+    )
+    before = record.table.query("method == @mine")["test_loss"].to_numpy()
+    after = run(changed, [mine]).table.query("method == @mine")["test_loss"].to_numpy()
+    assert len(after) != len(before) or (after != before).any()
+    assert records.key(changed.science) != records.key(small().science)
+
+
+def test_every_scientific_parameter_is_tried():
+    assert set(small().science) == {*CHANGES, "dataset", "n_pairs", "restarts"}
+
+
+def test_methods_are_what_they_say_on_the_networks_of_a_pair(record):
+    """Train pair 1 by hand and align it by hand."""
+    config, data = small(), digits()
+    model, fixed = build(config, "standard")
+    start = initialise(model, fixed, [seed(0, "init", i) for i in (2, 3)])
+    recipe = Recipe(config.epochs, config.batch_size, config.lr, config.weight_decay)
+    nets, _ = train(start, data.train.x, data.train.y, recipe, [seed(0, "order", i) for i in (2, 3)])
+    a, b = nets.members()
+    spec = mlp_spec(model)
+    found = {
+        "git-rebasin": weight_matching(a, b, spec, generator(0, "match", 1), config.restarts),
+        "activation-matching": activation_matching(model, a, b, spec, data.train.x),
+    }
+    ends = {"standard": nets[1:]} | {m: permute_members(spec, [f], nets[1:], data.test.x) for m, f in found.items()}
+    for method, end in ends.items():
+        expected = curves(nets[:1], end, mixing_weights(5), data.test.x, data.test.y)
+        rows = record.table.query("method == @method and pair == 1")
+        torch.testing.assert_close(torch.tensor(rows["test_loss"].to_numpy()), expected.loss[0], rtol=1e-4, atol=1e-5)
+        if method in ALIGNERS:
+            objective = record.about["networks"]["standard"]["objectives"][method][1]
+            assert objective == pytest.approx(found[method].objective, rel=1e-4)
+    midpoints = record.table.query("pair == 1 and `lambda` == 0.5").set_index("method")["test_loss"]
+    assert midpoints[["standard", "git-rebasin", "activation-matching"]].nunique() == 3
+
+
+def test_restarts_reach_the_matching():
+    one, many = (run(small(restarts=r), ["standard"]).about["networks"]["standard"] for r in (1, 12))
+    assert sum(many["objectives"]["git-rebasin"]) > sum(one["objectives"]["git-rebasin"])
+
+
+def test_killed_study_leaves_no_process_and_goes_on_to_the_same_result(tmp_path):
     config = small(epochs=10, out=str(tmp_path / "a"), workers=2)
     child = multiprocessing.get_context("spawn").Process(target=run, args=(config,))
     child.start()
     while not list(tmp_path.glob("a/shards/*/record.json")):
         assert child.is_alive()
         time.sleep(0.05)
+    family = psutil.Process(child.pid).children(recursive=True)
+    assert len(family) >= 2
     os.kill(child.pid, signal.SIGKILL)
     child.join()
-    time.sleep(1)  # orphaned workers notice within an epoch
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive
     resumed = run(small(epochs=10, out=str(tmp_path / "a")))
     whole = run(small(epochs=10))
     pd.testing.assert_frame_equal(resumed.table, whole.table, check_exact=True)
@@ -145,11 +221,14 @@ def test_killed_study_goes_on_to_the_same_result(record, tmp_path):
         ({"n_points": 24}, "n_points must be odd and at least 3, .* got 24"),
         ({"n_fix": [64, 4, 4, 12]}, "n_fix of linears.0.weight must be .* below its fan-in 64, got 64"),
         ({"n_fix": [-1, 4, 4, 12]}, "got -1"),
+        ({"sigma_F": [1.0, 1.0, float("inf"), 0.25]}, "finite and 0 or larger, got inf"),
         ({"sigma_F": [1.0, 1.0, -0.5, 0.25]}, "sigma_F is a standard deviation .* got -0.5"),
         ({"gate_std": -1.0}, "gate_std: input should be greater than or equal to 0"),
         ({"dataset": "mnsit"}, "dataset: input should be 'digits' or 'mnist', got 'mnsit'"),
-        ({"networks": ["w-asym", "z-asym"]}, "networks.1: input should be .*, got 'z-asym'"),
-        ({"networks": []}, "networks: list should have at least 1 item"),
+        ({"n_fix": [4, 4]}, "one number for each of the 4 linear maps .* got 2 and 4"),
+        ({"gate_sweep": [0.0]}, "gate_sweep.0: input should be greater than 0"),
+        ({"n_pairs": 1}, "n_pairs: input should be greater than or equal to 2"),
+        ({"n_fix": "64"}, "n_fix: input should be a valid list, got '64'$"),
         ({"profile": "huge"}, "profile: input should be 'quick', 'cpu', 'paper' or 'custom', got 'huge'"),
         ({"lr": float("nan")}, "lr: input should be"),
     ],
@@ -193,11 +272,13 @@ def test_kept_records_have_the_parameters_of_their_profile():
     kept = records.find("mode_connectivity")
     assert kept
     for record in kept:
+        if record.config["profile"] == "custom":
+            continue
         profile = ROOT / f"notebooks/profiles/mode_connectivity_mlp/{record.config['profile']}.yaml"
         promised = yaml.safe_load(profile.read_text())
         promised.pop("gate_sweep")  # the other scales are records of their own
         assert {name: record.config[name] for name in promised} == promised
-        methods = sum(len(METHODS[networks]) for networks in record.config["networks"])
+        methods = sum(len(METHODS[networks]) for networks in record.about["networks"])
         assert len(record.table) == methods * record.config["n_pairs"] * record.config["n_points"]
         for name, about in record.about["networks"].items():
             full = ModeConnectivity.checked(record.config | {"out": "", "device": "cpu"})

@@ -71,8 +71,10 @@ def launch(*arguments):
         (("mode_connectivity_mlp", "cpu", "-p", "epochs"), "expected -p name value, got -p epochs"),
         (
             ("mode_connectivity_mlp", "quick", "-p", "epohcs", "3"),
-            "unknown parameter 'epohcs' .* did you mean 'epochs'",
+            "no parameter 'epohcs' .* did you mean 'epochs'",
         ),
+        (("mode_connectivity_mlp", "quick", "-p", "profile", "paper"), "no parameter 'profile' that can be set"),
+        (("asymmetric_networks", "quick", "-p", "epochs", "3"), "asymmetric_networks has no parameter 'epochs'"),
         (("mode_connectivity_mlp", "quick", "-p", "epochs", "five"), "epochs: .* valid integer, got 'five'"),
     ],
 )

@@ -36,3 +36,10 @@ def test_initialising_leaves_the_global_random_state_alone(tiny):
     before = torch.get_rng_state()
     initialise(population.model, population.constraint, [0, 1])
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_small_networks_are_batched_and_large_ones_are_not():
+    small, large = (
+        {"w": torch.zeros(3, n)} for n in (symlib.population.BATCHED_UP_TO, symlib.population.BATCHED_UP_TO + 1)
+    )
+    assert symlib.population.batched_pays(small) and not symlib.population.batched_pays(large)

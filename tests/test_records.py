@@ -1,4 +1,4 @@
-import json
+import subprocess
 
 import pandas as pd
 import pytest
@@ -24,17 +24,31 @@ def test_record_says_where_it_comes_from(record):
     assert "+" not in record.about["versions"]["torch"]
 
 
-@pytest.mark.parametrize("what", ["table", "config"])
-def test_edited_record_is_refused(record, tmp_path, what):
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("table.csv", "0.1", "0.0"),
+        ("record.json", '"epochs": 3', '"epochs": 25'),
+        ("record.json", '"wall_s": 1.5', '"wall_s": 0.5'),
+    ],
+)
+def test_edited_record_is_refused(record, tmp_path, file, old, new):
     records.write(tmp_path / "one", record)
-    if what == "table":
-        path = tmp_path / "one/table.csv"
-        path.write_text(path.read_text().replace("0.1", "0.0"))
-    else:
-        path = tmp_path / "one/record.json"
-        path.write_text(json.dumps(record.about | {"config": {"epochs": 25, "profile": "cpu"}}))
-    with pytest.raises(ValueError, match=rf"the {what} of record .*one was changed after it was written"):
+    path = tmp_path / "one" / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=rf"one/{file} was changed after it was written.* or delete the folder"):
         records.read(tmp_path / "one")
+
+
+@pytest.mark.parametrize("half", ["", "{", "{}"])
+def test_half_a_record_is_refused(record, tmp_path, half):
+    records.write(tmp_path / "one", record)
+    (tmp_path / "one/record.json").write_text(half)
+    with pytest.raises(ValueError, match="one holds no whole record"):
+        records.read(tmp_path / "one")
+    with pytest.raises(ValueError, match="none holds no whole record"):
+        records.read(tmp_path / "none")
 
 
 def test_writing_again_replaces_and_leaves_nothing_beside(record, tmp_path):
@@ -43,8 +57,41 @@ def test_writing_again_replaces_and_leaves_nothing_beside(record, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["one"]
 
 
-def test_kept_run_is_found_by_its_study(record, tmp_path):
-    records.write(tmp_path / "runs/mine/record", record)
-    assert records.keep(tmp_path / "runs/mine", tmp_path / "results") == tmp_path / "results/study/mine"
-    assert [r.about for r in records.find("study", tmp_path / "results")] == [record.about]
-    assert records.find("other", tmp_path / "results") == []
+def test_killed_write_leaves_the_old_record_and_is_not_taken_for_one(record, tmp_path, monkeypatch):
+    records.write(tmp_path / "study/one", record)
+    newer = records.make("study", {"epochs": 4}, record.table, {})
+
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(records.json, "dumps", killed)
+    with pytest.raises(KeyboardInterrupt):
+        records.write(tmp_path / "study/one", newer)
+    monkeypatch.undo()
+    assert [r.about for r in records.find("study", tmp_path)] == [record.about]
+
+
+def test_kept_run_is_found_by_its_study_under_its_path(record, tmp_path):
+    runs, results = tmp_path / "runs", tmp_path / "results"
+    records.write(runs / "mine/gate-0.1/record", record)
+    assert records.keep(runs / "mine/gate-0.1", runs, results) == results / "study/mine-gate-0.1"
+    assert [r.about for r in records.find("study", results)] == [record.about]
+    assert records.find("other", results) == []
+    with pytest.raises(ValueError, match="no folder below"):
+        records.keep(tmp_path, runs, results)
+
+
+def test_commit_says_when_files_differ_from_it(tmp_path, monkeypatch):
+    def git(*arguments):
+        command = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", "-C", str(tmp_path), *arguments]
+        subprocess.run(command, check=True, capture_output=True)
+
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    assert records.provenance()["commit"] == "unknown"
+    git("init")
+    (tmp_path / "file").write_text("a")
+    git("add", ".")
+    git("commit", "-m", "first")
+    clean = records.provenance()["commit"]
+    (tmp_path / "file").write_text("b")
+    assert records.provenance()["commit"] == f"{clean}-modified"

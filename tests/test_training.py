@@ -2,15 +2,19 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import symlib.population
+import symlib.training
 from symlib.asymmetry import parametrize_with
 from symlib.networks.mlp import MLP
+from symlib.seeds import generator
 from symlib.training import Recipe, geometric_warmup, train
 
 from .conftest import ASYMMETRIES, WIDTHS
@@ -144,8 +148,85 @@ def test_checkpoint_of_another_run_is_refused(tiny, blobs, tmp_path):
         train(tiny("standard", [0]), *blobs, RECIPE, [1], file)
     with pytest.raises(ValueError, match="other settings or seeds"):
         train(tiny("standard", [0]), 2 * blobs[0], blobs[1], RECIPE, [0], file)
+    with pytest.raises(ValueError, match="other settings or seeds"):
+        train(tiny("w-asym", [0]), *blobs, RECIPE, [0], file)
+    with pytest.raises(ValueError, match="other settings or seeds"):
+        train(tiny("standard", [1]), *blobs, RECIPE, [0], file)
+    for change in ({"batch_size": 32}, {"lr": 1e-3}, {"weight_decay": 0.1}, {"schedule": lambda e: 1 / (e + 1)}):
+        with pytest.raises(ValueError, match="other settings or seeds"):
+            train(tiny("standard", [0]), *blobs, replace(RECIPE, **change), [0], file)
     with pytest.raises(ValueError, match="3 epochs old, more than the 1 asked for"):
         train(tiny("standard", [0]), *blobs, Recipe(1, 64, 1e-2, 0.03), [0], file)
+
+
+def test_edited_progress_of_a_checkpoint_is_noticed(tiny, blobs, tmp_path):
+    file = tmp_path / "run.safetensors"
+    train(tiny("standard", [0]), *blobs, RECIPE, [0], file)
+    with safe_open(file, "pt") as opened:
+        about = opened.metadata()
+    save_file(load_file(file) | {"steps": torch.tensor(0)}, file, metadata=about)
+    with pytest.raises(ValueError, match="do not match its hash"):
+        train(tiny("standard", [0]), *blobs, RECIPE, [0], file)
+
+
+def test_failed_write_leaves_the_last_checkpoint(tiny, blobs, tmp_path, monkeypatch):
+    file = tmp_path / "run.safetensors"
+    train(tiny("standard", [0]), *blobs, replace(RECIPE, epochs=1), [0], file)
+    before = file.read_bytes()
+
+    def full_disk(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(symlib.training, "save_file", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        train(tiny("standard", [0]), *blobs, RECIPE, [0], file)
+    assert file.read_bytes() == before
+
+
+def test_training_equals_a_plain_loop_over_shuffled_batches(tiny, blobs, execution):
+    """Two epochs with a schedule and a partial last batch, against torch's own AdamW."""
+    x, y = blobs
+    start = tiny("standard", [0])
+    recipe = Recipe(2, 64, 1e-2, 0.1, geometric_warmup(0.1, 1))
+    ours, losses = train(start, x, y, recipe, [5])
+
+    model = MLP(WIDTHS).double()
+    model.load_state_dict({name: w[0] for name, w in start.params.items()})
+    optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.1)
+    for epoch, lr in enumerate([1e-3, 1e-2]):
+        optimiser.param_groups[0]["lr"] = lr
+        order = torch.randperm(200, generator=generator(5, "order", epoch))
+        total = 0.0
+        for batch in order.split(64):  # 64, 64, 64, 8
+            loss = F.cross_entropy(model(x[batch]), y[batch])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.item() * len(batch)
+        assert losses[epoch].item() == pytest.approx(total / 200, rel=1e-5)
+    for name, w in model.named_parameters():
+        torch.testing.assert_close(ours.params[name][0], w, rtol=0, atol=1e-12)
+
+
+def test_every_epoch_ticks_once_resumed_ones_too(tiny, blobs, tmp_path):
+    for done in (2, 3):
+        ticks = []
+        recipe = replace(RECIPE, epochs=done)
+        train(tiny("standard", [0]), *blobs, recipe, [0], tmp_path / "c", lambda ticks=ticks: ticks.append(1))
+        assert len(ticks) == done
+
+
+def test_divergence_stops_at_once_and_keeps_the_last_good_checkpoint(tiny, blobs, tmp_path):
+    x, y = blobs
+    file = tmp_path / "c"
+    train(tiny("standard", [0, 1]), x, y, replace(RECIPE, epochs=1), [0, 1], file)
+    before = file.read_bytes()
+    broken = tiny("standard", [0, 1])
+    broken.params["linears.0.weight"][1] = torch.nan
+    with pytest.raises(FloatingPointError, match=r"diverged in epoch 1: no finite loss in networks \[1\]"):
+        train(broken, x, y, RECIPE, [0, 1], tmp_path / "other")
+    assert file.read_bytes() == before and not (tmp_path / "other").exists()
 
 
 def test_seeds_must_match_the_members(tiny, blobs):

@@ -4,7 +4,7 @@ Source: Lim et al. (2024), section 5.1, Table 1 row 1 and Figure 3 left.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -65,11 +65,10 @@ class ModeConnectivity(Config):
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     weight_decay: NotNegative
     init: Literal["uniform", "normal"]
-    networks: Annotated[list[Literal["standard", "sigma-asym", "w-asym"]], Field(min_length=1)]
     n_fix: list[int]
     sigma_F: list[float]
     gate_std: NotNegative
-    gate_sweep: list[NotNegative]
+    gate_sweep: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]]
     n_points: int
     restarts: Positive
     mask_seed: int
@@ -82,7 +81,7 @@ class ModeConnectivity(Config):
     @model_validator(mode="after")
     def _refuse_before_work_starts(self) -> "ModeConnectivity":
         mixing_weights(self.n_points)
-        for networks in self.networks:
+        for networks in METHODS:
             build(self, networks)
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device is 'cuda' but this machine has no usable GPU: choose 'cpu'")
@@ -94,10 +93,9 @@ class ModeConnectivity(Config):
         return self.model_dump(exclude={"profile", "gate_sweep", "pairs_per_shard", "workers", "device", "out"})
 
     def with_gate(self, gate_std: float) -> "ModeConnectivity":
-        """Return the same study of sigma-asymmetric networks alone, with another scale of the gate."""
-        changes = {"networks": ["sigma-asym"], "gate_std": gate_std, "gate_sweep": []}
-        out = f"{self.out}-gate-{gate_std:g}" if self.out else ""
-        return ModeConnectivity.checked(self.model_dump() | changes | {"out": out})
+        """Return the study with another scale of the gate, in a folder of its own below the first."""
+        out = str(Path(self.out) / f"gate-{gate_std!r}") if self.out else ""
+        return ModeConnectivity.checked(self.model_dump() | {"gate_std": gate_std, "gate_sweep": [], "out": out})
 
 
 @dataclass(frozen=True)
@@ -126,24 +124,28 @@ def build(config: ModeConnectivity, networks: str) -> tuple[MLP, Constraint]:
     return model, constraint(model, asymmetry, config.mask_seed)
 
 
-def shards(config: ModeConnectivity) -> list[Shard]:
-    """Cut the study into independent pieces."""
+def shards(config: ModeConnectivity, kinds: Iterable[str] = METHODS) -> list[Shard]:
+    """Cut the study of some kinds of networks into independent pieces."""
     starts = range(0, config.n_pairs, config.pairs_per_shard)
     return [
         Shard(networks, first, min(config.pairs_per_shard, config.n_pairs - first))
         for first in starts
-        for networks in config.networks
+        for networks in kinds
     ]
 
 
-def run(config: ModeConnectivity) -> Record:
-    """Run the whole study; with `config.out` set, a killed run goes on where it stopped.
+def run(config: ModeConnectivity, kinds: Iterable[str] = METHODS) -> Record:
+    """Run the study; with `config.out` set, a killed run goes on where it stopped.
+
+    Args:
+        config: What to run.
+        kinds: Kinds of networks to train, keys of `METHODS`.
 
     Returns:
         A record with one row per method, pair and point of the line.
     """
     out = Path(config.out) if config.out else None
-    work = {s.name: (_shard_config(config, s), partial(measure, config, s)) for s in shards(config)}
+    work = {s.name: (_shard_config(config, s), partial(measure, config, s)) for s in shards(config, kinds)}
     parts = run_shards(work, out and out / "shards", config.workers, config.epochs)
     networks = range(2 * config.n_pairs)
     facts = {
@@ -152,7 +154,7 @@ def run(config: ModeConnectivity) -> Record:
             "init": [_init_seed(config, i) for i in networks],
             "order": [_order_seed(config, i) for i in networks],
         },
-        "networks": {name: _merged(parts, name) for name in config.networks},
+        "networks": {name: _merged(parts, name) for name in kinds},
         "device": torch.cuda.get_device_name() if config.device == "cuda" else "CPU",
         "compute_s": round(sum(p.about["compute_s"] for p in parts), 1),
         # Of the shards, which may have been finished by earlier runs, and not of the program that joins them.
@@ -178,7 +180,7 @@ def measure(config: ModeConnectivity, shard: Shard, folder: Path | None, on_epoc
         A table with one row per method, pair and point: test loss in nats and test accuracy in [0, 1].
 
     Raises:
-        FloatingPointError: If training diverges.
+        FloatingPointError: As soon as training diverges.
     """
     started = time.perf_counter()
     data = load(config.dataset).to(config.device)
@@ -264,7 +266,7 @@ def _train(
     members = range(2 * shard.first_pair, 2 * (shard.first_pair + shard.n_pairs))
     start = initialise(*build(config, shard.networks), [_init_seed(config, i) for i in members], config.init)
     recipe = Recipe(config.epochs, config.batch_size, config.lr, config.weight_decay)
-    trained, losses = train(
+    return train(
         start.to(config.device),
         data.train.x,
         data.train.y,
@@ -273,9 +275,6 @@ def _train(
         folder and folder / "training.safetensors",
         on_epoch,
     )
-    if not losses[-1].isfinite().all():
-        raise FloatingPointError(f"{shard.networks} networks {list(members)} diverged: losses {losses[-1].tolist()}")
-    return trained, losses
 
 
 def _curve_table(
@@ -304,8 +303,8 @@ def _merged(parts: list[Record], networks: str) -> dict:
 
 
 def _shard_config(config: ModeConnectivity, shard: Shard) -> dict:
-    # Without the extent of the study: one that is extended keeps the shards it has.
-    return {k: v for k, v in config.science.items() if k not in ("n_pairs", "networks")} | asdict(shard)
+    # Without the number of pairs: a study that is extended to more of them keeps the shards it has.
+    return {k: v for k, v in config.science.items() if k != "n_pairs"} | asdict(shard)
 
 
 def _init_seed(config: ModeConnectivity, network: int) -> int:

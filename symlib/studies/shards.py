@@ -2,11 +2,16 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from symlib import records
@@ -26,39 +31,79 @@ def run_shards(shards: Mapping[str, tuple[dict, Work]], out: Path | None, worker
             stopped; None keeps nothing.
         workers: Processes, one thread each; 1 works in this process with its own number of threads.
         n_ticks: Ticks that one shard makes, for the progress bar.
+
+    Raises:
+        ValueError: If another run works in the folder, or it holds a damaged record or checkpoint.
     """
-    done = {name: old for name, (config, _) in shards.items() if (old := _recorded(out, name, config))}
-    todo = {name: work for name, (_, work) in shards.items() if name not in done}
-    with tqdm(total=n_ticks * len(shards), initial=n_ticks * len(done), unit="epoch", mininterval=2) as bar:
-        if workers == 1:
-            for name, work in todo.items():
-                done[name] = _run_one(name, work, out, bar.update)
-        else:
-            done |= _run_in_processes(todo, out, workers, bar)
+    with ExitStack() as cleanup:
+        if out is not None:
+            cleanup.enter_context(_alone_in(out))
+        done = {name: old for name, (config, _) in shards.items() if (old := _recorded(out, name, config))}
+        todo = [_Task(name, work, _place(out, name, config)) for name, (config, work) in shards.items()]
+        todo = [task for task in todo if task.name not in done]
+        total, start = n_ticks * len(shards), n_ticks * len(done)
+        bar = cleanup.enter_context(tqdm(total=total, initial=start, unit="epoch", mininterval=2))
+        done |= _run_here(todo, bar) if workers == 1 else _run_in_processes(todo, workers, bar)
     return [done[name] for name in shards]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One shard that has to be run."""
+
+    name: str
+    work: Work
+    places: tuple[Path, Path] | None  # of its record and of its checkpoints
+
+    def run(self, tick: Tick) -> Record:
+        """Do the work, record it, and remove the checkpoints that it no longer needs."""
+        if self.places is None:
+            return self.work(None, tick)
+        record, checkpoints = self.places
+        found = self.work(checkpoints, tick)
+        records.write(record, found)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return found
+
+
+def _place(out: Path | None, name: str, config: dict) -> tuple[Path, Path] | None:
+    # Keyed, so that a run with other settings does not meet the checkpoints of this one.
+    return None if out is None else (out / name, out / f"{name}.{records.key(config)[:8]}")
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, which the system gives back however this process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"another run works in {folder}: wait for it or choose another folder") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _recorded(out: Path | None, name: str, config: dict) -> Record | None:
     """Return the finished record of a shard if there is one and it was made with this configuration."""
-    if out is None or not (out / name / "record.json").exists():
+    if out is None or not (out / name).exists():
         return None
     old = records.read(out / name)
     return old if old.about["key"] == records.key(config) else None
 
 
-def _run_one(name: str, work: Work, out: Path | None, tick: Tick) -> Record:
-    record = work(None if out is None else out / f"{name}.checkpoints", tick)
-    if out is not None:
-        records.write(out / name, record)
-    return record
+def _run_here(todo: Sequence[_Task], bar: tqdm) -> dict[str, Record]:
+    return {task.name: task.run(bar.update) for task in todo}
 
 
-def _run_in_processes(todo: Mapping[str, Work], out: Path | None, workers: int, bar: tqdm) -> dict[str, Record]:
+def _run_in_processes(todo: Sequence[_Task], workers: int, bar: tqdm) -> dict[str, Record]:
     # spawn: a forked child inherits torch's thread pool in a state it cannot use.
     context = multiprocessing.get_context("spawn")
-    ticks = context.Queue()
+    ticks, others = context.Queue(), set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, context, _start_worker, (ticks,)) as pool:
-        futures = {pool.submit(_run_in_worker, name, work, out): name for name, work in todo.items()}
+        futures = {pool.submit(_run_in_worker, task): task.name for task in todo}
         pending = set(futures)
         try:
             while pending:
@@ -69,6 +114,8 @@ def _run_in_processes(todo: Mapping[str, Work], out: Path | None, workers: int, 
                     future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()  # its checkpoint is whole up to the last epoch
             raise
         return {name: future.result() for future, name in futures.items()}
 
@@ -76,15 +123,15 @@ def _run_in_processes(todo: Mapping[str, Work], out: Path | None, workers: int, 
 def _start_worker(ticks: multiprocessing.Queue) -> None:
     """Set one thread per process, which is fastest when processes fill the cores, and the way to tick."""
     torch.set_num_threads(1)
-    parent = os.getppid()
-
-    def tick() -> None:
-        if os.getppid() != parent:
-            os._exit(1)  # the run was killed; its workers must not go on unseen
-        ticks.put(1)
-
-    _run_in_worker.tick = tick
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _run_in_worker.tick = lambda: ticks.put(1)
 
 
-def _run_in_worker(name: str, work: Work, out: Path | None) -> Record:
-    return _run_one(name, work, out, _run_in_worker.tick)
+def _end_with_parent() -> None:
+    """End this process with its parent: the workers of a killed run would wait for work for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _run_in_worker(task: _Task) -> Record:
+    return task.run(_run_in_worker.tick)

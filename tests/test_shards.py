@@ -1,0 +1,76 @@
+import pandas as pd
+import pytest
+from filelock import FileLock
+
+from symlib import records
+from symlib.studies.shards import run_shards
+
+
+class Work:
+    """Stands for a shard's work: counts its calls and says where it was told to keep checkpoints."""
+
+    def __init__(self, config, fails=False):
+        self.config, self.fails, self.folders = config, fails, []
+
+    def __call__(self, folder, tick):
+        self.folders.append(folder)
+        if folder is not None:
+            folder.mkdir(parents=True)
+            (folder / "checkpoint").touch()
+        tick()
+        if self.fails:
+            raise FloatingPointError("diverged")
+        return records.make("study", self.config, pd.DataFrame({"x": [self.config["value"]]}), {})
+
+
+def values(found):
+    return [record.table["x"][0] for record in found]
+
+
+def test_shards_come_back_in_order_and_only_missing_or_changed_ones_run(tmp_path):
+    work = [Work({"value": v}) for v in (1, 2)]
+    both = {f"s{i}": (w.config, w) for i, w in enumerate(work)}
+    assert values(run_shards(both, tmp_path, 1, 1)) == values(run_shards(both, tmp_path, 1, 1)) == [1, 2]
+    assert [len(w.folders) for w in work] == [1, 1]
+    other = Work({"value": 3})
+    assert values(run_shards(both | {"s1": (other.config, other)}, tmp_path, 1, 1)) == [1, 3]
+
+
+def test_checkpoints_are_kept_apart_by_configuration_and_removed_when_recorded(tmp_path):
+    for v in (1, 2):
+        failing = Work({"value": v}, fails=True)
+        with pytest.raises(FloatingPointError):
+            run_shards({"s": (failing.config, failing)}, tmp_path, 1, 1)
+    left = [p for p in tmp_path.glob("s.*") if p.is_dir()]
+    assert len(left) == 2 and all((p / "checkpoint").exists() for p in left)
+    finishing = Work({"value": 4})
+    run_shards({"s": (finishing.config, finishing)}, tmp_path, 1, 1)
+    assert not finishing.folders[0].exists()
+
+
+def test_nothing_is_kept_without_a_folder():
+    work = Work({"value": 1})
+    assert values(run_shards({"s": (work.config, work)}, None, 1, 1)) == [1]
+    assert work.folders == [None]
+
+
+def test_second_run_in_one_folder_is_refused(tmp_path):
+    work = Work({"value": 1})
+    with FileLock(tmp_path / ".lock"), pytest.raises(ValueError, match="another run works in"):
+        run_shards({"s": (work.config, work)}, tmp_path, 1, 1)
+    assert not work.folders
+    run_shards({"s": (work.config, work)}, tmp_path, 1, 1)
+
+
+def test_damaged_record_of_a_shard_says_which_folder_to_delete(tmp_path):
+    work = Work({"value": 1})
+    run_shards({"s": (work.config, work)}, tmp_path, 1, 1)
+    (tmp_path / "s/table.csv").write_text("x\n2\n")
+    with pytest.raises(ValueError, match=r"s/table.csv was changed .* delete the folder"):
+        run_shards({"s": (work.config, work)}, tmp_path, 1, 1)
+
+
+def test_failure_in_a_process_ends_the_run_with_its_error(tmp_path):
+    work = {f"s{i}": (w.config, w) for i, w in enumerate([Work({"value": 1}, fails=True), Work({"value": 2})])}
+    with pytest.raises(FloatingPointError, match="diverged"):
+        run_shards(work, tmp_path, 2, 1)
