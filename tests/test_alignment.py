@@ -119,6 +119,11 @@ def test_weight_matching_objective_is_the_inner_product_and_grows_with_restarts(
     assert often.objective > once.objective > sum((a[name] * b[name]).sum().item() for name in a)
 
 
+def test_descent_ends_when_nothing_is_gained():
+    net = next(network((16, 24, 24, 4)).members())
+    assert weight_matching(net, net, mlp_spec(MLP((16, 24, 24, 4))), generator("m"), restarts=1).sweeps == 1
+
+
 def test_activation_matching_equals_numpy_correlation_and_ignores_constant_units():
     model = MLP((8, 12, 4))
     a, b = (next(network((8, 12, 4), init_seed=s).members()) for s in (0, 1))

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from symlib import claims, records
 from symlib.claims import CLAIMS, Below, Claim, Equal, Increasing, Positive, judge, load, scoreboard_text
@@ -120,3 +121,20 @@ def test_rules_agree_with_a_t_test_by_hand():
     assert Below(kind="below", bound=2.2).holds(values, {})
     assert Equal(kind="equal", value=1).holds(np.array([1, 1]), {})
     assert not Increasing(kind="increasing", order=["a", "b"]).holds(values, {"a": values, "b": values + 0.2})
+
+
+def test_order_is_judged_by_welchs_test():
+    """Few scattered values against many exact ones: Student's test is fooled, Welch's is not."""
+    found = {"a": np.array([-2.0, 0.0, 2.0]), "b": 1.5 + 1e-3 * np.arange(40)}
+    assert stats.ttest_ind(found["a"], found["b"], alternative="less").pvalue < 0.05
+    assert stats.ttest_ind(found["a"], found["b"], equal_var=False, alternative="less").pvalue > 0.05
+    assert not Increasing(kind="increasing", order=["a", "b"]).holds(found["a"], found)
+
+
+def test_ours_is_mean_and_sample_sd():
+    """Barriers 0.200 to 0.204: sd 0.00158 with n - 1, 0.00141 with n."""
+    assert judge(claim(POSITIVE), [record(**{"w-asym": 0.2})]).ours == "0.202 ± 0.002"
+    spread = [record(n_pairs=2, **{"w-asym": 0.2})]
+    spread[0].table.loc[spread[0].table["pair"] == 1, "test_loss"] *= 2
+    midpoints = spread[0].table.query("method == 'w-asym' and `lambda` == 0.5")["test_loss"]
+    assert judge(claim(POSITIVE), spread).ours == f"{midpoints.mean():.3f} ± {midpoints.std(ddof=1):.3f}"

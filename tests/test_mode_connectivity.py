@@ -27,6 +27,7 @@ from symlib.studies.mode_connectivity import (
     build,
     quantities,
     run,
+    shard_config,
     shards,
 )
 from symlib.training import Recipe, train
@@ -49,7 +50,7 @@ SMALL = {
     "n_points": 5,
     "restarts": 1,
     "mask_seed": 0,
-    "base_seed": 0,
+    "base_seed": 7,
     "pairs_per_shard": 1,
     "workers": 1,
     "device": "cpu",
@@ -154,7 +155,8 @@ def test_every_parameter_changes_the_networks_it_should_and_the_key(record, name
     before = record.table.query("method == @mine")["test_loss"].to_numpy()
     after = run(changed, [mine]).table.query("method == @mine")["test_loss"].to_numpy()
     assert len(after) != len(before) or (after != before).any()
-    assert records.key(changed.science) != records.key(small().science)
+    shard = shards(changed)[0]
+    assert shard_config(changed, shard) != shard_config(small(), shard)
 
 
 def test_every_scientific_parameter_is_tried():
@@ -165,13 +167,13 @@ def test_methods_are_what_they_say_on_the_networks_of_a_pair(record):
     """Train pair 1 by hand and align it by hand."""
     config, data = small(), digits()
     model, fixed = build(config, "standard")
-    start = initialise(model, fixed, [seed(0, "init", i) for i in (2, 3)])
+    start = initialise(model, fixed, [seed(7, "init", i) for i in (2, 3)])
     recipe = Recipe(config.epochs, config.batch_size, config.lr, config.weight_decay)
-    nets, _ = train(start, data.train.x, data.train.y, recipe, [seed(0, "order", i) for i in (2, 3)])
+    nets, _ = train(start, data.train.x, data.train.y, recipe, [seed(7, "order", i) for i in (2, 3)])
     a, b = nets.members()
     spec = mlp_spec(model)
     found = {
-        "git-rebasin": weight_matching(a, b, spec, generator(0, "match", 1), config.restarts),
+        "git-rebasin": weight_matching(a, b, spec, generator(7, "match", 1), config.restarts),
         "activation-matching": activation_matching(model, a, b, spec, data.train.x),
     }
     ends = {"standard": nets[1:]} | {m: permute_members(spec, [f], nets[1:], data.test.x) for m, f in found.items()}
@@ -266,6 +268,10 @@ def test_check_can_be_run_again_after_later_cells_and_a_change():
     check = "config = ModeConnectivity.from_cell(globals())"
     kernel = SMALL | {"epochs": 5, "lines": ["text"], "In": ["", cell, check, "lines = ['text']", "epochs = 5", check]}
     assert ModeConnectivity.from_cell(kernel).epochs == 5
+    retyped = kernel | {"epohcs": 9, "In": [*kernel["In"], "epochs = 5; epohcs: int = 9", check]}
+    with pytest.raises(ValueError, match="unknown parameter 'epohcs'"):
+        ModeConnectivity.from_cell(retyped)
+    assert ModeConnectivity.from_cell(kernel | {"In": ["print(", *kernel["In"]]}).epochs == 5  # a slip of the pen
 
 
 def test_kept_records_have_the_parameters_of_their_profile():

@@ -134,6 +134,14 @@ def shards(config: ModeConnectivity, kinds: Iterable[str] = METHODS) -> list[Sha
     ]
 
 
+def shard_config(config: ModeConnectivity, shard: Shard) -> dict:
+    """Return what a shard's result depends on, and its record is keyed by.
+
+    The number of pairs is left out: a study that is extended to more of them keeps the shards it has.
+    """
+    return {k: v for k, v in config.science.items() if k != "n_pairs"} | asdict(shard)
+
+
 def run(config: ModeConnectivity, kinds: Iterable[str] = METHODS) -> Record:
     """Run the study; with `config.out` set, a killed run goes on where it stopped.
 
@@ -145,7 +153,7 @@ def run(config: ModeConnectivity, kinds: Iterable[str] = METHODS) -> Record:
         A record with one row per method, pair and point of the line.
     """
     out = Path(config.out) if config.out else None
-    work = {s.name: (_shard_config(config, s), partial(measure, config, s)) for s in shards(config, kinds)}
+    work = {s.name: (shard_config(config, s), partial(measure, config, s)) for s in shards(config, kinds)}
     parts = run_shards(work, out and out / "shards", config.workers, config.epochs)
     networks = range(2 * config.n_pairs)
     facts = {
@@ -206,7 +214,7 @@ def measure(config: ModeConnectivity, shard: Shard, folder: Path | None, on_epoc
         "objectives": objectives,
         "compute_s": round(time.perf_counter() - started, 1),
     }
-    return records.make(STUDY, _shard_config(config, shard), pd.concat(tables), facts)
+    return records.make(STUDY, shard_config(config, shard), pd.concat(tables), facts)
 
 
 def barriers(record: Record) -> pd.DataFrame:
@@ -300,11 +308,6 @@ def _merged(parts: list[Record], networks: str) -> dict:
     objectives = {m: [v for about in mine for v in about["objectives"][m]] for m in mine[0]["objectives"]}
     same = {name: mine[0][name] for name in ("n_trainable", "fingerprint", "data_sha256")}
     return same | lists | {"objectives": objectives, "compute_s": round(sum(about["compute_s"] for about in mine), 1)}
-
-
-def _shard_config(config: ModeConnectivity, shard: Shard) -> dict:
-    # Without the number of pairs: a study that is extended to more of them keeps the shards it has.
-    return {k: v for k, v in config.science.items() if k != "n_pairs"} | asdict(shard)
 
 
 def _init_seed(config: ModeConnectivity, network: int) -> int:
