@@ -39,11 +39,11 @@ def run_shards(shards: Mapping[str, tuple[dict, Work]], out: Path | None, worker
         if out is not None:
             cleanup.enter_context(_alone_in(out))
         done = {name: old for name, (config, _) in shards.items() if (old := _recorded(out, name, config))}
-        todo = [_Task(name, work, _place(out, name, config)) for name, (config, work) in shards.items()]
-        todo = [task for task in todo if task.name not in done]
+        missing = [_Task(name, work, _place(out, name, config)) for name, (config, work) in shards.items()]
+        missing = [task for task in missing if task.name not in done]
         total, start = n_ticks * len(shards), n_ticks * len(done)
         bar = cleanup.enter_context(tqdm(total=total, initial=start, unit="epoch", mininterval=2))
-        done |= _run_here(todo, bar) if workers == 1 else _run_in_processes(todo, workers, bar)
+        done |= _run_here(missing, bar) if workers == 1 else _run_in_processes(missing, workers, bar)
     return [done[name] for name in shards]
 
 
@@ -94,16 +94,16 @@ def _recorded(out: Path | None, name: str, config: dict) -> Record | None:
     return old if old.about["key"] == records.key(config) else None
 
 
-def _run_here(todo: Sequence[_Task], bar: tqdm) -> dict[str, Record]:
-    return {task.name: task.run(bar.update) for task in todo}
+def _run_here(missing: Sequence[_Task], bar: tqdm) -> dict[str, Record]:
+    return {task.name: task.run(bar.update) for task in missing}
 
 
-def _run_in_processes(todo: Sequence[_Task], workers: int, bar: tqdm) -> dict[str, Record]:
+def _run_in_processes(missing: Sequence[_Task], workers: int, bar: tqdm) -> dict[str, Record]:
     # spawn: a forked child inherits torch's thread pool in a state it cannot use.
     context = multiprocessing.get_context("spawn")
     ticks, others = context.Queue(), set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, context, _start_worker, (ticks,)) as pool:
-        futures = {pool.submit(_run_in_worker, task): task.name for task in todo}
+        futures = {pool.submit(_run_in_worker, task): task.name for task in missing}
         pending = set(futures)
         try:
             while pending:
