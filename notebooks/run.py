@@ -85,6 +85,7 @@ def main(arguments: list[str]) -> str | None:
             kernel_name="python3",
             cwd=ROOT,
             log_output=True,
+            progress_bar=False,
         )
     except PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}"

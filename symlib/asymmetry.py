@@ -171,7 +171,9 @@ def constraint(model: nn.Module, asymmetry: Asymmetry, mask_seed: int) -> Constr
             pairs = {}
     D = {name: mask for name, (mask, _) in pairs.items()}
     F = {name: fixed for name, (_, fixed) in pairs.items()}
-    return Constraint(D, F, tensor_hash(D, F, dict(model.named_buffers()))[:16])
+    # The gates; not what a parametrization of the same constraint has registered.
+    gates = {name: b for name, b in model.named_buffers() if "parametrizations" not in name}
+    return Constraint(D, F, tensor_hash(D, F, gates)[:16])
 
 
 def n_trainable(model: nn.Module, fixed: Constraint) -> int:

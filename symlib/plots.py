@@ -143,7 +143,7 @@ def fixed_side(D: np.ndarray, F: np.ndarray, title: str) -> Figure:
     figure, axes = plt.subplots(figsize=(7.2, 7.2 * D.shape[0] / D.shape[1] + 1), layout="constrained")
     limit = float(np.abs(F).max()) or 1.0
     image = axes.imshow(np.ma.masked_array(F, mask=D), cmap="PuOr", vmin=-limit, vmax=limit, interpolation="none")
-    axes.set_facecolor("#e8e8e8")
+    axes.set_facecolor("#cccccc")  # apart from the near white of values near 0
     axes.set(xlabel="input", ylabel="neuron")
     axes.set_title(title, loc="left", fontsize="medium")
     figure.colorbar(image, ax=axes, label="pinned value (grey: trainable)", shrink=0.9)

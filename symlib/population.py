@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.utils import parametrize
 
 from symlib.asymmetry import Constraint
 
@@ -108,6 +109,33 @@ def initialise(
     members = [fresh(init_seed) for init_seed in init_seeds]
     stacked = {name: torch.stack([m[name] for m in members]) for name in members[0]}
     return Population(model, constraint, constraint.impose(stacked))
+
+
+def from_models(models: Sequence[nn.Module], constraint: Constraint) -> Population:
+    """Make a population of networks that were trained elsewhere, parametrized or plain.
+
+    Args:
+        models: Networks of one architecture; left as they are.
+        constraint: Their fixed side.
+
+    Raises:
+        ValueError: If a network does not have the fixed entries of the constraint.
+    """
+    plain = [deepcopy(model) for model in models]
+    for model in plain:
+        for name in constraint.D:
+            module = model.get_submodule(name.rpartition(".")[0])
+            if parametrize.is_parametrized(module, "weight"):
+                parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+    members = [{name: p.detach() for name, p in model.named_parameters()} for model in plain]
+    for i, member in enumerate(members):
+        for name, (index, value) in constraint.pinned.items():
+            if not torch.equal(member[name].flatten()[index], value.to(member[name])):
+                raise ValueError(
+                    f"network {i} does not have the fixed entries of {name}: train it with this constraint"
+                )
+    stacked = {name: torch.stack([member[name] for member in members]) for name in members[0]}
+    return Population(plain[0], constraint, stacked)
 
 
 def logits(population: Population, x: Tensor) -> Tensor:

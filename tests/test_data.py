@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from symlib.data import images
-from symlib.data.images import data_folder, digits, download_mnist, load, mnist
+from symlib.data.images import data_folder, digits, download_mnist, load, mnist, verify
 from symlib.data.torchvision_import import torchvision
 
 REAL = pytest.mark.skipif(
@@ -74,6 +74,15 @@ def test_damaged_file_is_named_before_it_is_read(made_up_mnist, damage):
 def test_missing_mnist_names_both_ways_to_get_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"is missing. .*`make data`.* or set SYMLIB_DATA"):
         mnist(tmp_path)
+
+
+def test_check_before_a_run_finds_missing_files(tmp_path, monkeypatch, made_up_mnist):
+    monkeypatch.setenv("SYMLIB_DATA", str(made_up_mnist))
+    verify("mnist")
+    monkeypatch.setenv("SYMLIB_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="is missing"):
+        verify("mnist")
+    verify("digits")
 
 
 def test_failed_download_names_both_ways_too(tmp_path, monkeypatch):

@@ -1,10 +1,16 @@
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
 import symlib.population
-from symlib.population import evaluate, initialise, logits
+from symlib.asymmetry import constraint, parametrize_with
+from symlib.interpolation import line, mixing_weights
+from symlib.population import evaluate, from_models, initialise, logits
+
+from .conftest import ASYMMETRIES
 
 
 @pytest.mark.parametrize("kind", ["standard", "w-asym", "syre", "sigma"])
@@ -43,3 +49,24 @@ def test_small_networks_are_batched_and_large_ones_are_not():
         {"w": torch.zeros(3, n)} for n in (symlib.population.BATCHED_UP_TO, symlib.population.BATCHED_UP_TO + 1)
     )
     assert symlib.population.batched_pays(small) and not symlib.population.batched_pays(large)
+
+
+@pytest.mark.parametrize("parametrized", [True, False])
+def test_networks_trained_elsewhere_become_a_population(tiny, blobs, parametrized):
+    whole = tiny("w-asym", [0, 1])
+    models = []
+    for member in whole.members():
+        model = deepcopy(whole.model)
+        model.load_state_dict(member)
+        models.append(parametrize_with(model, whole.constraint) if parametrized else model)
+    found = from_models(models, constraint(models[0], ASYMMETRIES["w-asym"], 0).to(blobs[0]))
+    assert found.constraint.fingerprint == whole.constraint.fingerprint
+    assert len(line(found[:1], found[1:], mixing_weights(3))) == 3
+    torch.testing.assert_close(logits(found, blobs[0]), logits(whole, blobs[0]))
+
+
+def test_network_without_the_fixed_entries_is_refused(tiny):
+    plain, constrained = tiny("standard"), tiny("w-asym")
+    plain.model.load_state_dict(next(plain.members()))
+    with pytest.raises(ValueError, match="network 0 does not have the fixed entries of linears.0.weight"):
+        from_models([plain.model], constrained.constraint)

@@ -57,6 +57,17 @@ def load(name: str) -> Dataset:
     return loaders[name]()
 
 
+def verify(name: str) -> None:
+    """Check the files of a data set without reading it, so that a long run fails before it starts.
+
+    Raises:
+        ValueError: If a file is damaged.
+        FileNotFoundError: If MNIST is not in the data folder.
+    """
+    if name == "mnist":
+        _verify_mnist(data_folder() / "MNIST" / "raw")
+
+
 def digits() -> Dataset:
     """Return the 1,797 real 8 x 8 digits inside scikit-learn, 1,437 for training and 360 for testing."""
     from sklearn.datasets import load_digits

@@ -30,7 +30,7 @@ from symlib.asymmetry import (
     n_trainable,
 )
 from symlib.config import Config
-from symlib.data.images import Dataset, load
+from symlib.data.images import Dataset, load, verify
 from symlib.interpolation import accuracy_drop, curves, maximum_barrier, midpoint_barrier, mixing_weights
 from symlib.networks.mlp import MLP, gelu
 from symlib.population import Population, initialise
@@ -152,6 +152,7 @@ def run(config: ModeConnectivity, kinds: Iterable[str] = METHODS) -> Record:
     Returns:
         A record with one row per method, pair and point of the line.
     """
+    verify(config.dataset)
     out = Path(config.out) if config.out else None
     work = {s.name: (shard_config(config, s), partial(measure, config, s)) for s in shards(config, kinds)}
     parts = run_shards(work, out and out / "shards", config.workers, config.epochs)
@@ -168,6 +169,7 @@ def run(config: ModeConnectivity, kinds: Iterable[str] = METHODS) -> Record:
         # Of the shards, which may have been finished by earlier runs, and not of the program that joins them.
         "commit": ", ".join(sorted({p.about["commit"] for p in parts})),
         "date": max(p.about["date"] for p in parts),
+        "joined_commit": records.provenance()["commit"],
     }
     record = records.make(STUDY, config.model_dump(exclude={"out"}), pd.concat([p.table for p in parts]), facts)
     if out is not None:

@@ -43,6 +43,9 @@ def run_shards(shards: Mapping[str, tuple[dict, Work]], out: Path | None, worker
         missing = [task for task in missing if task.name not in done]
         total, start = n_ticks * len(shards), n_ticks * len(done)
         bar = cleanup.enter_context(tqdm(total=total, initial=start, unit="epoch", mininterval=2))
+        if done:
+            commits = ", ".join(sorted({old.about["commit"] for old in done.values()}))
+            bar.write(f"{len(done)} shards were finished before (commit {commits}); delete {out} to run them again")
         done |= _run_here(missing, bar) if workers == 1 else _run_in_processes(missing, workers, bar)
     return [done[name] for name in shards]
 
