@@ -67,15 +67,9 @@ async def execute(notebook: Path, label: str, slots: asyncio.Semaphore) -> None:
     async with slots:
         start = time.monotonic()
         # In the notebook's own folder, as Jupyter and nbval do; in a process each, as papermill goes there.
-        command = [sys.executable, "-m", "papermill", notebook, part, "--kernel", "python3"]
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            "--cwd",
-            notebook.parent,
-            "--no-progress-bar",
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
+        options = ["--kernel", "python3", "--cwd", notebook.parent, "--no-progress-bar"]
+        command = [sys.executable, "-m", "papermill", notebook, part, *options]
+        process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
             _, errors = await process.communicate()
         except asyncio.CancelledError:

@@ -53,7 +53,7 @@ from symlib.asymmetry import (
     constraint,
     n_trainable,
 )
-from symlib.networks.mlp import MLP, gelu
+from symlib.networks.mlp import MLP
 from symlib.population import Population, initialise, logits
 from symlib.seeds import generator
 
@@ -101,7 +101,7 @@ kinds = {
 }
 lines = []
 for label, asymmetry in kinds.items():
-    model = MLP(widths, activation_for(asymmetry, mask_seed=0) or gelu)
+    model = MLP(widths, activation_for(asymmetry, mask_seed=0))
     fixed = constraint(model, asymmetry, mask_seed=0)
     n_pinned = sum(index.numel() for index, _ in fixed.pinned.values())
     lines += [f"{label:<13}{n_trainable(model, fixed):>9,} trainable,{n_pinned:>8,} pinned"]

@@ -57,8 +57,6 @@ config = ModeConnectivity.from_cell(globals())
 # Recorded by an earlier run and read back; the rules behind the verdicts are in `claims.toml` and were written before the run.
 
 # %%
-from scipy.stats import ttest_ind
-
 from symlib import claims, plots, records
 from symlib.studies.mode_connectivity import barriers, run
 
@@ -124,7 +122,7 @@ standard = barriers(kept).query("method == 'standard'")["barrier"]
 for found in records.find("mode_connectivity"):
     if found.config["profile"] == kept.config["profile"]:
         barrier = barriers(found).query("method == 'sigma-asym'")["barrier"]
-        p = ttest_ind(barrier, standard, equal_var=False, alternative="less").pvalue
+        p = claims.p_below(barrier, standard)
         numbers = f"barrier {barrier.mean():.3f} ± {barrier.std():.3f}, {len(barrier)} pairs, p = {p:.2f}"
         print(f"gate std {found.config['gate_std']:<7g}{numbers}")
 

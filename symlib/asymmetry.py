@@ -6,7 +6,7 @@ entries are pinned (D = 0) and where weight decay pulls the others (F). What tra
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import comb
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from symlib.networks.mlp import gelu
 from symlib.seeds import generator
 
 
@@ -130,10 +131,10 @@ class Constraint:
         )
 
 
-def activation_for(asymmetry: Asymmetry, mask_seed: int):
-    """Return the activation factory of an MLP, or None for the architecture's own activation."""
+def activation_for(asymmetry: Asymmetry, mask_seed: int) -> Callable[[int, int], nn.Module]:
+    """Return what makes the activations of an MLP: FiGLU gates for sigma-asymmetry, else the exact GELU."""
     if not isinstance(asymmetry, Sigma):
-        return None
+        return gelu
     return lambda layer, width: FiGLU(width, asymmetry.gate_std, generator(mask_seed, "gate", layer))
 
 

@@ -28,6 +28,11 @@ ALPHA = 0.05
 Quantities = Mapping[str, np.ndarray]
 
 
+def p_below(low: np.ndarray, high: np.ndarray) -> float:
+    """Return the p-value of Welch's one-sided test that the mean of `low` is below that of `high`."""
+    return float(stats.ttest_ind(low, high, equal_var=False, alternative="less").pvalue)
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,10 +66,7 @@ class Increasing(_Strict):
 
     def holds(self, values: np.ndarray, found: Quantities) -> bool:
         """Apply the rule to every two neighbours."""
-        return all(
-            bool(stats.ttest_ind(found[low], found[high], equal_var=False, alternative="less").pvalue < ALPHA)
-            for low, high in pairwise(self.order)
-        )
+        return all(p_below(found[low], found[high]) < ALPHA for low, high in pairwise(self.order))
 
 
 class Equal(_Strict):
@@ -140,16 +142,12 @@ def judge(claim: Claim, kept: Sequence[Record]) -> Verdict:
         kept: Records of the claim's study.
     """
     quantities = import_module(f"symlib.studies.{claim.study}").quantities
-    fitting = [
-        (record, found)
-        for record in kept
-        if claim.needs.items() <= record.config.items()
-        for found in [quantities(record)]
-        if claim.uses <= found.keys()
-    ]
-    if not fitting:
+    fitting = [record for record in kept if claim.needs.items() <= record.config.items()]
+    fitting.sort(key=lambda r: (PROFILES.index(r.config["profile"]), r.config["n_pairs"]), reverse=True)
+    able = ((record, found) for record in fitting if claim.uses <= (found := quantities(record)).keys())
+    best, found = next(able, (None, {}))
+    if best is None:
         return Verdict(claim, "not run", "-", 0, "-", None)
-    best, found = max(fitting, key=lambda f: (PROFILES.index(f[0].config["profile"]), f[0].config["n_pairs"]))
     values, profile = found[claim.quantity], best.config["profile"]
     if not claim.rule.holds(values, found):
         word = "not reproduced"

@@ -130,16 +130,7 @@ def keep(run: Path, runs: Path = ROOT / "runs", results: Path = RESULTS) -> Path
 
 def _commit() -> str:
     """Return the checked-out commit, marked if files differ from it, or "unknown" outside a checkout."""
-    describe = [
-        "git",
-        "-C",
-        str(ROOT),
-        "describe",
-        "--always",
-        "--abbrev=12",
-        "--exclude=*",
-        "--dirty=-modified",
-    ]
+    describe = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=-modified"]
     try:
         return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

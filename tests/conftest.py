@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from symlib.asymmetry import Sigma, Standard, Syre, WAsymmetry, activation_for, constraint
-from symlib.networks.mlp import MLP, gelu
+from symlib.networks.mlp import MLP
 from symlib.population import initialise
 from symlib.seeds import generator
 
@@ -23,7 +23,7 @@ def tiny():
 
     def make(kind, init_seeds=(0,), mask_seed=0, widths=WIDTHS):
         asymmetry = ASYMMETRIES[kind]
-        model = MLP(widths, activation_for(asymmetry, mask_seed) or gelu).double()
+        model = MLP(widths, activation_for(asymmetry, mask_seed)).double()
         return initialise(model, constraint(model, asymmetry, mask_seed).to(torch.zeros(1).double()), init_seeds)
 
     return make

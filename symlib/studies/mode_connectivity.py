@@ -32,7 +32,7 @@ from symlib.asymmetry import (
 from symlib.config import Config
 from symlib.data.images import Dataset, load, verify
 from symlib.interpolation import accuracy_drop, curves, maximum_barrier, midpoint_barrier, mixing_weights
-from symlib.networks.mlp import MLP, gelu
+from symlib.networks.mlp import MLP
 from symlib.population import Population, initialise
 from symlib.records import Record
 from symlib.seeds import generator, seed
@@ -120,7 +120,7 @@ def build(config: ModeConnectivity, networks: str) -> tuple[MLP, Constraint]:
         "w-asym": WAsymmetry(config.n_fix, config.sigma_F),
     }[networks]
     widths = [N_INPUTS[config.dataset], *[config.width] * 3, 10]
-    model = MLP(widths, activation_for(asymmetry, config.mask_seed) or gelu)
+    model = MLP(widths, activation_for(asymmetry, config.mask_seed))
     return model, constraint(model, asymmetry, config.mask_seed)
 
 

@@ -39,8 +39,9 @@ def run_shards(shards: Mapping[str, tuple[dict, Work]], out: Path | None, worker
         if out is not None:
             cleanup.enter_context(_alone_in(out))
         done = {name: old for name, (config, _) in shards.items() if (old := _recorded(out, name, config))}
-        missing = [_Task(name, work, _place(out, name, config)) for name, (config, work) in shards.items()]
-        missing = [task for task in missing if task.name not in done]
+        missing = [
+            _Task(name, work, _place(out, name, config)) for name, (config, work) in shards.items() if name not in done
+        ]
         total, start = n_ticks * len(shards), n_ticks * len(done)
         bar = cleanup.enter_context(tqdm(total=total, initial=start, unit="epoch", mininterval=2))
         if done:
