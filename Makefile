@@ -51,8 +51,9 @@ run: $(READY)  ## run one notebook: make run NB=<name> [PROFILE=quick|cpu|paper]
 scoreboard: $(READY)  ## print every claim beside our number
 	@$(BIN)/python -m symlib.claims
 
-data: $(READY)  ## download and verify MNIST (quick runs do not need it)
-	@$(BIN)/python -m symlib.data mnist
+DATA ?= mnist
+data: $(READY)  ## download and verify MNIST, or others: make data DATA="cifar10 cora" (quick runs need none)
+	@$(BIN)/python -m symlib.data $(DATA)
 
 record: $(READY)  ## keep a run as a committed result: make record RUN=<folder in runs/>
 	@test -n "$(RUN)" || { echo "Which run? make record RUN=<folder in runs/>" >&2; exit 2; }

@@ -16,11 +16,12 @@ import torch
 from straightforward import WIDTHS, curve_seconds, train_seconds
 from torch.profiler import ProfilerActivity, profile
 
-from symlib.asymmetry import LIM_MNIST, Standard, constraint
+from symlib.asymmetry import Standard, constraint
 from symlib.data.images import load
 from symlib.interpolation import curves, mixing_weights
 from symlib.networks.mlp import MLP
 from symlib.population import Population, initialise
+from symlib.presets import LIM_MNIST
 from symlib.training import Recipe, train
 
 ROUNDS, N_NETWORKS, N_IMAGES, N_POINTS = 5, 4, 12_800, 25

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-from symlib.asymmetry import LIM_MNIST, Constraint, constraint
+from symlib.asymmetry import Constraint, constraint
 from symlib.data.images import MNIST_MEAN, MNIST_STD, data_folder
 from symlib.data.torchvision_import import torchvision
 from symlib.networks.mlp import MLP
+from symlib.presets import LIM_MNIST
 
 WIDTHS = (784, 512, 512, 512, 10)
 

@@ -41,10 +41,9 @@
 import torch
 
 from symlib import plots
-from symlib.alignment.permutation import mlp_spec, permute, random_perms
+from symlib.alignment.permutation import permute, random_perms
+from symlib.alignment.tracing import specification
 from symlib.asymmetry import (
-    LIM_MNIST,
-    FiGLU,
     Sigma,
     Standard,
     Syre,
@@ -53,8 +52,10 @@ from symlib.asymmetry import (
     constraint,
     n_trainable,
 )
+from symlib.figlu import FiGLU
 from symlib.networks.mlp import MLP
 from symlib.population import Population, initialise, logits
+from symlib.presets import LIM_MNIST
 from symlib.seeds import generator
 
 small = MLP((48, 24, 24, 10))
@@ -119,8 +120,8 @@ for label, asymmetry in {"standard": Standard(), "W-asymmetric": masks}.items():
     model = MLP((48, 24, 24, 10)).double()
     fixed = constraint(model, asymmetry, mask_seed=0).to(inputs)
     network = initialise(model, fixed, init_seeds=[0])
-    spec, weights = mlp_spec(model), next(network.members())
-    moved = permute(spec, random_perms(spec.sizes(weights), generator("perms")), weights)
+    spec, weights = specification(model, inputs[:2]), next(network.members())
+    moved = permute(spec, random_perms(spec.sizes, generator("perms")), weights)
     for name, mask in fixed.D.items():
         moved[name] = torch.where(mask, moved[name], fixed.F[name])
     again = Population(model, fixed, {name: w[None] for name, w in moved.items()})

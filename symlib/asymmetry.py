@@ -1,21 +1,26 @@
-"""Structural asymmetry as an affine constraint W_eff = F + D * W with fixed D and F, and the FiGLU gate.
+"""Structural asymmetry as an affine constraint W_eff = F + D * W with fixed D and F.
 
 A constrained network is an ordinary module that holds its *effective* weights; the constraint says which
 entries are pinned (D = 0) and where weight decay pulls the others (F). What training does with it is in
-`training.py`.
+`training.py`; the papers' numbers are in `presets.py`.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import comb
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 
-from symlib.networks.mlp import gelu
+from symlib.figlu import FiGLU
+from symlib.masks import pinned_mask
+from symlib.networks.mlp import Activation, gelu
 from symlib.seeds import generator
+
+# Weight matrices of these would silently keep their symmetries.
+UNSUPPORTED = (nn.RNNBase, nn.RNNCellBase, nn.Bilinear, nn.modules.conv._ConvTransposeNd)
 
 
 @dataclass(frozen=True)
@@ -27,20 +32,25 @@ class Standard:
 class WAsymmetry:
     """Pin `n_fix` random entries of every row of every linear map to Gaussian constants.
 
-    Attributes:
-        n_fix: Pinned entries per row, one number per linear map in forward order.
-        sigma_F: Standard deviation of the constants, one number per linear map; 0 gives fixed sparsity.
+    A row is what feeds one output unit or channel. Where all its entries are pinned the map is constant, and its rows
+    differ by their constants only; that is allowed for sigma_F > 0 (the stem of the papers' wide ResNet).
 
-    Source: Lim et al. (2024), section 4.1, equation 2; sigma_F is their kappa.
+    Attributes:
+        n_fix: Pinned entries per row, for all linear maps or one number for each in the order of `linear_maps`.
+        sigma_F: Standard deviation of the constants, likewise; 0 gives fixed sparsity.
+        whole_filters: Count whole kernels of a convolution instead of entries.
+
+    Source: Lim et al. (2024), sections 4.1 and 4.3, equation 2; sigma_F is their kappa.
     """
 
-    n_fix: Sequence[int]
-    sigma_F: Sequence[float]
+    n_fix: int | Sequence[int]
+    sigma_F: float | Sequence[float]
+    whole_filters: bool = False
 
 
 @dataclass(frozen=True)
 class Syre:
-    """Add a fixed Gaussian matrix of standard deviation `sigma_F` to every trainable linear map.
+    """Add a fixed Gaussian tensor of standard deviation `sigma_F` to every trainable linear map.
 
     Source: Ziyin et al. (2025), static shift; Bürgin et al. (2026).
     """
@@ -49,44 +59,46 @@ class Syre:
 
 
 @dataclass(frozen=True)
-class Sigma:
-    """Replace every activation by FiGLU with gate entries of standard deviation `gate_std`.
+class LinearResidual:
+    """Add `scale` times the identity to every linear map, so that weight decay pulls there.
 
-    Source: Lim et al. (2024), section 4.2.
+    A convolution gets the identity at the centre of its kernel; a map that is not square as much of it as fits.
+    """
+
+    scale: float
+
+
+@dataclass(frozen=True)
+class FixedBiases:
+    """Replace the biases of all norms, or of the hidden linear maps if there are none, by constants in [-bound, bound].
+
+    Attributes:
+        bound: Largest constant.
+        grid: Evenly spaced over the units of a layer, else drawn uniformly. The paper does not say which.
+
+    Source: Lim et al. (2024), appendix E.3 and Table 9.
+    """
+
+    bound: float
+    grid: bool = True
+
+
+@dataclass(frozen=True)
+class Sigma:
+    """Replace every activation by FiGLU.
+
+    Attributes:
+        gate_std: Standard deviation of the entries of the gate.
+        by_width: Divide it by the square root of the units.
+
+    Source: Lim et al. (2024), section 4.2; the scales by network are in appendix F and in their code.
     """
 
     gate_std: float
+    by_width: bool = False
 
 
-Asymmetry = Standard | WAsymmetry | Syre | Sigma
-
-# Lim et al. (2024), Table 10, and Bürgin et al. (2026): the same masks, another scale in the last two maps.
-LIM_MNIST = WAsymmetry(n_fix=(64, 64, 64, 256), sigma_F=(1.0, 1.0, 0.5, 0.25))
-BUERGIN_MNIST = WAsymmetry(n_fix=(64, 64, 64, 256), sigma_F=(1.0, 1.0, 1.0, 1.0))
-
-
-class FiGLU(nn.Module):
-    """The fixed gate sigmoid(F x) * x, with F drawn once and never trained.
-
-    Args:
-        width: Units.
-        std: Standard deviation of the entries of F.
-        source: Generator that F is drawn from.
-
-    Source: Lim et al. (2024), equation 4.
-    """
-
-    gate: Tensor
-
-    def __init__(self, width: int, std: float, source: torch.Generator) -> None:
-        super().__init__()
-        if not std >= 0:
-            raise ValueError(f"gate_std must be 0 or larger, got {std}")
-        self.register_buffer("gate", std * torch.randn(width, width, generator=source))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Gate x of shape (..., width)."""
-        return torch.sigmoid(x @ self.gate.T) * x
+Asymmetry = Standard | WAsymmetry | Syre | LinearResidual | FixedBiases | Sigma
 
 
 @dataclass(frozen=True)
@@ -131,50 +143,131 @@ class Constraint:
         )
 
 
-def activation_for(asymmetry: Asymmetry, mask_seed: int) -> Callable[[int, int], nn.Module]:
-    """Return what makes the activations of an MLP: FiGLU gates for sigma-asymmetry, else the exact GELU."""
+def activation_for(
+    asymmetry: Asymmetry, mask_seed: int, otherwise: Activation = gelu, images: bool = False
+) -> Activation:
+    """Return what makes the activations of a network: FiGLU gates for sigma-asymmetry, else the usual ones.
+
+    Args:
+        asymmetry: Which intervention.
+        mask_seed: Seed of the gates; each position has its own.
+        otherwise: Used for every other asymmetry.
+        images: Channels are on axis 1, as in convolutional networks.
+    """
     if not isinstance(asymmetry, Sigma):
-        return gelu
-    return lambda layer, width: FiGLU(width, asymmetry.gate_std, generator(mask_seed, "gate", layer))
+        return otherwise
+
+    def gate(site: int, width: int) -> FiGLU:
+        std = asymmetry.gate_std / (width**0.5 if asymmetry.by_width else 1)
+        return FiGLU(width, std, generator(mask_seed, "gate", site), images)
+
+    return gate
+
+
+def linear_maps(model: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of all linear maps by name, in the order in which the model registers them.
+
+    Linear and convolution layers, and the packed or separate input projections of attention. Embeddings, class tokens
+    and norms are no linear maps of units and are left alone.
+
+    Raises:
+        ValueError: If a layer is of a kind whose rows are laid out differently, or two layers share a weight.
+    """
+    refuse_shared_weights(model)
+    maps = {}
+    for at, module in model.named_modules():
+        if isinstance(module, UNSUPPORTED):
+            raise ValueError(
+                f"{at} is a {type(module).__name__}; only linear and convolution layers can be constrained"
+            )
+        leaves = ["weight"] if isinstance(module, nn.Linear | nn.modules.conv._ConvNd) else []
+        if isinstance(module, nn.MultiheadAttention):
+            leaves = ["in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"]
+        maps |= {
+            f"{at}.{leaf}" if at else leaf: getattr(module, leaf)
+            for leaf in leaves
+            if getattr(module, leaf) is not None
+        }
+    return maps
+
+
+def refuse_shared_weights(model: nn.Module) -> None:
+    """Raise an error if one parameter has two names.
+
+    Raises:
+        ValueError: Naming both; a mask or a reordering for one would silently act on the other.
+    """
+    names: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if id(parameter) in names:
+            raise ValueError(
+                f"{names[id(parameter)]} and {name} are one shared parameter; networks with shared weights are not "
+                "supported: give each layer its own"
+            )
+        names[id(parameter)] = name
+
+
+def statistics(model: nn.Module) -> dict[str, Tensor]:
+    """Return the buffers that training changes: the running statistics of BatchNorm layers, by name."""
+    return {
+        f"{at}.{leaf}" if at else leaf: buffer
+        for at, module in model.named_modules()
+        if isinstance(module, _NormBase)
+        for leaf, buffer in module.named_buffers(recurse=False)
+    }
 
 
 def constraint(model: nn.Module, asymmetry: Asymmetry, mask_seed: int) -> Constraint:
-    """Draw the fixed side of a model's linear maps.
+    """Draw the fixed side of a model.
 
-    D and F depend on `mask_seed` and the name of the map alone. Masks are nested in n_fix, rows redrawn as twins
-    apart, and constants do not depend on it, so that sweeps over n_fix and sigma_F are paired.
+    D and F depend on `mask_seed`, the name and the shape of a weight alone. Masks are nested in n_fix, rows redrawn
+    as twins apart, and constants do not depend on it, so that sweeps over n_fix and sigma_F are paired.
 
     Args:
-        model: Any module; its `nn.Linear` weights are constrained, biases never are.
+        model: Any module made of linear and convolution layers, norms and whatever has no weights.
         asymmetry: Which intervention.
         mask_seed: Seed of D and F, independent of initialisation seeds.
 
     Raises:
-        ValueError: If n_fix or sigma_F has the wrong length or range for the model.
+        ValueError: If the numbers of the asymmetry do not fit the model, or the model has layers that cannot be
+            constrained.
 
-    Source: Lim et al. (2024), section 4.1 and appendix F.1; Bürgin et al. (2026), equation for W_eff.
+    Source: Lim et al. (2024), sections 4.1 and 4.3, appendices E.3 and F; Bürgin et al. (2026), equation for W_eff.
     """
-    maps = {f"{name}.weight": m.weight for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    pairs = {
+        name: (mask.cpu(), fixed.cpu()) for name, (mask, fixed) in _fixed_side(model, asymmetry, mask_seed).items()
+    }
+    D = {name: mask for name, (mask, _) in pairs.items()}
+    F = {name: fixed for name, (_, fixed) in pairs.items()}
+    # Gates and graphs; not what training changes, nor what a parametrization of the same constraint has registered.
+    changing = statistics(model)
+    fixed = {n: b for n, b in model.named_buffers() if n not in changing and "parametrizations" not in n}
+    return Constraint(D, F, tensor_hash(D, F, fixed)[:16])
+
+
+def _fixed_side(model: nn.Module, asymmetry: Asymmetry, mask_seed: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return name -> (D, F) of every tensor that has a fixed side."""
+    maps = linear_maps(model)
     match asymmetry:
-        case WAsymmetry(n_fix, sigma_F):
-            _check_lengths(maps, n_fix, sigma_F)
-            pairs = {
-                name: _pinned_rows(name, weight.shape, n, scale, mask_seed)
-                for (name, weight), n, scale in zip(maps.items(), n_fix, sigma_F, strict=True)
+        case WAsymmetry(n_fix, sigma_F, whole_filters):
+            counts, scales = _for_each(maps, n_fix, "n_fix"), _for_each(maps, sigma_F, "sigma_F")
+            return {
+                name: _pinned(name, weight.shape, counts[name], scales[name], whole_filters, mask_seed)
+                for name, weight in maps.items()
             }
         case Syre(sigma_F):
             _check_scale(sigma_F)
-            pairs = {
-                name: (torch.ones(w.shape, dtype=torch.bool), sigma_F * _gaussian(name, w.shape, mask_seed))
-                for name, w in maps.items()
+            shifts = {name: sigma_F * _gaussian(name, w.shape, mask_seed) for name, w in maps.items()}
+        case LinearResidual(scale):
+            shifts = {name: scale * _identity(w.shape) for name, w in maps.items()}
+        case FixedBiases(bound, grid):
+            return {
+                name: (torch.zeros(b.shape, dtype=torch.bool), _constants(name, len(b), bound, grid, mask_seed))
+                for name, b in _biases(model).items()
             }
         case _:
-            pairs = {}
-    D = {name: mask for name, (mask, _) in pairs.items()}
-    F = {name: fixed for name, (_, fixed) in pairs.items()}
-    # The gates; not what a parametrization of the same constraint has registered.
-    gates = {name: b for name, b in model.named_buffers() if "parametrizations" not in name}
-    return Constraint(D, F, tensor_hash(D, F, gates)[:16])
+            shifts = {}
+    return {name: (torch.ones(shift.shape, dtype=torch.bool), shift) for name, shift in shifts.items()}
 
 
 def n_trainable(model: nn.Module, fixed: Constraint) -> int:
@@ -209,46 +302,60 @@ def parametrize_with(model: nn.Module, fixed: Constraint) -> nn.Module:
     return model
 
 
+def _pinned(
+    name: str, shape: torch.Size, n_fix: int, sigma_F: float, whole_filters: bool, mask_seed: int
+) -> tuple[Tensor, Tensor]:
+    """Return (D, F) of one map: n_fix pinned entries or filters per row, no two rows alike."""
+    _check_scale(sigma_F)
+    mask = pinned_mask(name, shape, n_fix, whole_filters, mask_seed)
+    if not mask.any() and sigma_F == 0:
+        raise ValueError(f"n_fix = {n_fix} pins all of {name} to 0, which cuts the network: choose a smaller n_fix")
+    return mask, torch.where(mask, 0.0, sigma_F * _gaussian(name, shape, mask_seed))
+
+
 def _gaussian(name: str, shape: torch.Size, mask_seed: int) -> Tensor:
     return torch.randn(shape, generator=generator(mask_seed, "fixed", name))
 
 
-def _pinned_rows(name: str, shape: torch.Size, n_fix: int, sigma_F: float, mask_seed: int) -> tuple[Tensor, Tensor]:
-    """Return (D, F) of one map: exactly n_fix pinned entries per row, no two rows alike."""
-    rows, fan_in = shape
-    _check_scale(sigma_F)
-    if not 0 <= n_fix < fan_in:
+def _identity(shape: torch.Size) -> Tensor:
+    rows, inputs, *kernel = shape
+    eye = torch.zeros(shape)
+    eye[(slice(None), slice(None), *[side // 2 for side in kernel])] = torch.eye(rows, inputs)
+    return eye
+
+
+def _biases(model: nn.Module) -> dict[str, Tensor]:
+    """Return the biases of all norms, or of the linear maps before the last if no norm has one."""
+    norms = (nn.LayerNorm, nn.GroupNorm, _NormBase)
+    owned = {
+        f"{at}.bias": module.bias
+        for at, module in model.named_modules()
+        if isinstance(module, norms) and module.bias is not None
+    }
+    *hidden, _ = linear_maps(model)
+    named = dict(model.named_parameters())
+    owned = owned or {b: named[b] for w in hidden if (b := w.removesuffix("weight") + "bias") in named}
+    if not owned:
+        raise ValueError("the model has no biases of hidden units that could be fixed")
+    return owned
+
+
+def _constants(name: str, n: int, bound: float, grid: bool, mask_seed: int) -> Tensor:
+    if not 0 < bound < float("inf"):
+        raise ValueError(f"bound must be positive and finite, got {bound}")
+    spread = torch.linspace(-1, 1, n) if grid else 2 * torch.rand(n, generator=generator(mask_seed, "bias", name)) - 1
+    return bound * spread
+
+
+def _for_each(maps: dict[str, Tensor], values: float | Sequence[float], what: str) -> dict[str, float]:
+    """Return name -> value from one number for all maps or a list with one for each."""
+    if isinstance(values, int | float):
+        return dict.fromkeys(maps, values)
+    if len(maps) != len(values):
         raise ValueError(
-            f"n_fix of {name} must be at least 0 and below its fan-in {fan_in}, got {n_fix}: "
-            "at least one entry of every row has to stay trainable"
+            f"{what} needs one number for each of the {len(maps)} linear maps ({', '.join(maps)}), got {len(values)}"
         )
-    if n_fix and comb(fan_in, n_fix) < rows:
-        raise ValueError(
-            f"{name} has {rows} rows but only {comb(fan_in, n_fix)} different masks with n_fix = {n_fix} of "
-            f"{fan_in} entries: choose a larger n_fix"
-        )
-    source = generator(mask_seed, "mask", name)
-    order = torch.rand(rows, fan_in, generator=source).argsort(dim=1)
-    # Two rows with one mask could be exchanged (Theorem 1 asks for distinct rows), so later twins are redrawn.
-    while n_fix and (twins := _later_twins(order[:, :n_fix])).numel():
-        order[twins] = torch.rand(twins.numel(), fan_in, generator=source).argsort(dim=1)
-    mask = torch.ones(rows, fan_in, dtype=torch.bool).scatter_(1, order[:, :n_fix], False)
-    return mask, torch.where(mask, 0.0, sigma_F * _gaussian(name, shape, mask_seed))
-
-
-def _later_twins(chosen: Tensor) -> Tensor:
-    """Return the indices of rows whose set of entries already occurred further up."""
-    _, group = chosen.sort(dim=1).values.unique(dim=0, return_inverse=True)
-    first = torch.full((int(group.max()) + 1,), len(group)).scatter_reduce(0, group, torch.arange(len(group)), "amin")
-    return (first[group] != torch.arange(len(group))).nonzero().squeeze(1)
-
-
-def _check_lengths(maps: dict[str, Tensor], n_fix: Sequence[int], sigma_F: Sequence[float]) -> None:
-    if not len(maps) == len(n_fix) == len(sigma_F):
-        raise ValueError(
-            f"n_fix and sigma_F need one number for each of the {len(maps)} linear maps ({', '.join(maps)}), "
-            f"got {len(n_fix)} and {len(sigma_F)}"
-        )
+    return dict(zip(maps, values, strict=True))
 
 
 def _check_scale(sigma_F: float) -> None:

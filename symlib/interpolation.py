@@ -3,8 +3,6 @@
 A loss barrier is in nats, an accuracy drop in percentage points; they are never mixed.
 """
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -28,7 +26,8 @@ def mixing_weights(n_points: int) -> Tensor:
 def line(a: Population, b: Population, lambdas: Tensor) -> Population:
     """Return the networks (1 - lambda) a + lambda b as one population, all points of pair 0 first.
 
-    Because the constraint is affine, every point on the line satisfies it.
+    Because the constraint is affine, every point on the line satisfies it. Running statistics of BatchNorm are mixed
+    like weights; they are not those of the mixed network, which `alignment.repair` estimates anew.
 
     Args:
         a: First network of each pair, P members.
@@ -44,11 +43,13 @@ def line(a: Population, b: Population, lambdas: Tensor) -> Population:
     _check_comparable(a, b)
 
     def mix(name: str) -> Tensor:
-        first, second = a.params[name][:, None], b.params[name][:, None]
+        first, second = a.tensors[name][:, None], b.tensors[name][:, None]
+        if not first.is_floating_point():  # BatchNorm's count of batches
+            return first.expand(-1, len(lambdas), *first.shape[2:]).flatten(0, 1)
         weight = lambdas.to(first).view(1, -1, *[1] * (first.dim() - 2))
         return torch.lerp(first, second, weight).flatten(0, 1)
 
-    return replace(a, params={name: mix(name) for name in a.params})
+    return a.holding({name: mix(name) for name in a.tensors})
 
 
 def curves(a: Population, b: Population, lambdas: Tensor, x: Tensor, y: Tensor) -> Evaluation:
@@ -119,7 +120,7 @@ def _middle(curves: Tensor) -> int:
 
 
 def _check_comparable(a: Population, b: Population) -> None:
-    shapes = [{name: tuple(w.shape) for name, w in p.params.items()} for p in (a, b)]
+    shapes = [{name: tuple(w.shape) for name, w in p.tensors.items()} for p in (a, b)]
     if shapes[0] != shapes[1]:
         odd = sorted(k for k in shapes[0].keys() | shapes[1].keys() if shapes[0].get(k) != shapes[1].get(k))[0]
         raise ValueError(

@@ -6,7 +6,7 @@ Batch orders are a function of (order seed, epoch), so a checkpoint needs no ran
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,11 +14,13 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.modules.dropout import _DropoutNd
 
 from symlib.asymmetry import Constraint, tensor_hash
-from symlib.population import Population, batched_pays
+from symlib.data.augmentation import Augmentation
+from symlib.population import Population, batched_pays, fast_layout, mode
 from symlib.seeds import generator
 
 Schedule = Callable[[int], float]
@@ -37,6 +39,14 @@ def geometric_warmup(start: float, epochs: int) -> Schedule:
     return lambda epoch: start ** max(0.0, 1 - epoch / epochs)
 
 
+def linear_warmup(epochs: int) -> Schedule:
+    """Return a schedule that rises linearly to 1 over as many epochs, then stays.
+
+    Source: Lim et al. (2024), appendix F.1.2: 25 full-graph steps, the first at 1/25.
+    """
+    return lambda epoch: min(1.0, (epoch + 1) / epochs)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a population is trained: AdamW on mean cross-entropy, the last partial batch kept."""
@@ -46,6 +56,10 @@ class Recipe:
     lr: float
     weight_decay: float  # decoupled, of every tensor; pulls constrained weights towards F
     schedule: Schedule = constant
+    augmentation: Augmentation | None = None  # of every batch, drawn for each image and network
+
+
+PARTS = ("params", "stats", "exp_avg", "exp_avg_sq")  # of a checkpoint
 
 
 @dataclass
@@ -53,6 +67,7 @@ class _Progress:
     """Everything a checkpoint has to hold; each tensor has a leading member axis."""
 
     params: dict[str, Tensor]
+    stats: dict[str, Tensor]  # of BatchNorm layers
     exp_avg: dict[str, Tensor]
     exp_avg_sq: dict[str, Tensor]
     losses: Tensor  # mean training loss per finished epoch, shape (epochs done, M)
@@ -83,11 +98,13 @@ def train(
         The trained population and its training loss in nats, mean over each epoch, shape (epochs, M).
 
     Raises:
-        ValueError: If the number of seeds is not M, or the checkpoint is damaged or of another run.
+        ValueError: If the number of seeds is not M, a batch is too small for BatchNorm, the network has dropout, or
+            the checkpoint is damaged or of another run.
         FloatingPointError: If a loss is not finite; the checkpoint of the epoch before stays.
     """
     if len(order_seeds) != len(population):
         raise ValueError(f"{len(population)} networks need as many order seeds, got {len(order_seeds)}")
+    _check_trainable(population, len(x), recipe.batch_size)
     like = next(iter(population.params.values()))
     population = replace(population, constraint=population.constraint.to(like))
     owner = _owner(population, recipe, order_seeds, {"x": x, "y": y}) if checkpoint else ""
@@ -101,22 +118,37 @@ def train(
     for _ in range(len(state.losses)):
         on_epoch()
     for epoch in range(len(state.losses), recipe.epochs):
-        orders = [torch.randperm(len(x), generator=generator(s, "order", epoch)) for s in order_seeds]
-        batches = torch.stack(orders).to(x.device).split(recipe.batch_size, dim=1)
-        _run_epoch(population, state, x, y, batches, recipe.lr * recipe.schedule(epoch), recipe.weight_decay)
+        with mode(population.model, training=True):
+            _run_epoch(population, state, _Batches(x, y, recipe, order_seeds, epoch), recipe, epoch)
         if not state.losses[-1].isfinite().all():
             lost = (~state.losses[-1].isfinite()).nonzero().flatten().tolist()
             raise FloatingPointError(f"training diverged in epoch {epoch + 1}: no finite loss in networks {lost}")
         if checkpoint:
             _save(checkpoint, owner, state)
         on_epoch()
-    return replace(population, params=state.params), state.losses
+    return population.holding(state.params | state.stats), state.losses
+
+
+def _check_trainable(population: Population, n_inputs: int, batch_size: int) -> None:
+    if population.stats and min(batch_size, n_inputs % batch_size or batch_size) == 1:
+        raise ValueError(
+            f"BatchNorm cannot normalise a batch of one: {n_inputs} inputs in batches of {batch_size} leave one over; "
+            "choose another batch_size"
+        )
+    for at, module in population.model.named_modules():
+        if (isinstance(module, _DropoutNd) and module.p) or (
+            isinstance(module, nn.MultiheadAttention) and module.dropout
+        ):
+            raise ValueError(f"{at} drops units at random, which no seed or checkpoint here controls: set dropout to 0")
 
 
 def _fresh(population: Population) -> _Progress:
-    params = {name: w.detach().clone() for name, w in population.params.items()}
+    params, stats = (
+        {name: w.detach().clone() for name, w in tensors.items()} for tensors in (population.params, population.stats)
+    )
     return _Progress(
         params,
+        stats,
         {name: torch.zeros_like(w) for name, w in params.items()},
         {name: torch.zeros_like(w) for name, w in params.items()},
         torch.zeros(0, len(population), device=next(iter(params.values())).device),
@@ -124,32 +156,50 @@ def _fresh(population: Population) -> _Progress:
     )
 
 
-def _run_epoch(
-    population: Population,
-    state: _Progress,
-    x: Tensor,
-    y: Tensor,
-    batches: Sequence[Tensor],
-    lr: float,
-    decay: float,
-) -> None:
+class _Batches:
+    """The inputs and labels of one epoch in each member's order, augmented; a function of (seed, epoch) alone."""
+
+    def __init__(self, x: Tensor, y: Tensor, recipe: Recipe, order_seeds: Sequence[int], epoch: int) -> None:
+        self.x, self.y, self.augmentation = x, y, recipe.augmentation
+        orders = [torch.randperm(len(x), generator=generator(s, "order", epoch)) for s in order_seeds]
+        self.rows = torch.stack(orders).to(x.device).split(recipe.batch_size, dim=1)
+        if self.augmentation:
+            drawn = [self.augmentation.draw(len(x), x.shape[-2:], generator(s, "augment", epoch)) for s in order_seeds]
+            self.decisions = torch.stack(drawn).to(x.device).split(recipe.batch_size, dim=1)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def of(self, member: int | slice) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield inputs and labels batch by batch, with a leading member axis for a slice."""
+        for i, rows in enumerate(self.rows):
+            inputs = self.x[rows[member]]
+            if self.augmentation:
+                inputs = self.augmentation(inputs, self.decisions[i][member])
+            yield fast_layout(inputs), self.y[rows[member]]
+
+
+def _run_epoch(population: Population, state: _Progress, batches: _Batches, recipe: Recipe, epoch: int) -> None:
     """Advance the state by one pass over the data, all members at once or one after another."""
 
-    def loss_of(params: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(functional_call(population.model, params, (inputs,)), labels)
+    def loss_of(params: dict[str, Tensor], stats: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
+        # Running statistics are updated in place, that is in the state.
+        return F.cross_entropy(functional_call(population.model, params | stats, (inputs,)), labels)
 
-    batched = batched_pays(state.params)
+    batched = batched_pays(population.model, state.params)
     losses_of = vmap(loss_of) if batched else loss_of
-    total = torch.zeros(len(population), device=x.device)
+    total = torch.zeros(len(population), device=batches.x.device)
     for member in [slice(None)] if batched else range(len(population)):
-        stepper = _Stepper(state, member, population.constraint, lr, decay)
-        for batch in batches:
-            rows = batch[member]
-            losses = losses_of(stepper.params, x[rows], y[rows])
+        stepper = _Stepper(
+            state, member, population.constraint, recipe.lr * recipe.schedule(epoch), recipe.weight_decay
+        )
+        stats = {name: buffer[member] for name, buffer in state.stats.items()}
+        for inputs, labels in batches.of(member):
+            losses = losses_of(stepper.params, stats, inputs, labels)
             losses.sum().backward()
             stepper.step()
-            total[member] += losses.detach() * rows.shape[-1]
-    state.losses = torch.cat([state.losses, total[None] / len(x)])
+            total[member] += losses.detach() * labels.shape[-1]
+    state.losses = torch.cat([state.losses, total[None] / len(batches.x)])
     state.steps += len(batches)
 
 
@@ -172,7 +222,7 @@ class _Stepper:
         values = {name: w.detach() for name, w in self.params.items()}
         self.pull = [(values[name], F, lr * decay) for name, F in constraint.pull.items()]
         self.pinned = [
-            (flat := values[name].flatten(-2), index, value.expand(*flat.shape[:-1], -1))
+            (flat := values[name].flatten(int(isinstance(member, slice))), index, value.expand(*flat.shape[:-1], -1))
             for name, (index, value) in constraint.pinned.items()
         ]
 
@@ -190,13 +240,14 @@ def _owner(population: Population, recipe: Recipe, order_seeds: Sequence[int], d
     """Name the run a checkpoint belongs to by all that determines its weights, the number of epochs apart."""
     rates = [recipe.lr * recipe.schedule(epoch) for epoch in range(1000)]  # more epochs than anything here trains
     settings = [recipe.batch_size, rates, recipe.weight_decay, list(order_seeds), population.constraint.fingerprint]
-    key = json.dumps([settings, repr(population.model), tensor_hash(population.params, data)])
+    settings += [repr(recipe.augmentation)] if recipe.augmentation else []
+    key = json.dumps([settings, repr(population.model), tensor_hash(population.tensors, data)])
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def _save(path: Path, owner: str, state: _Progress) -> None:
     tensors = {"losses": state.losses, "steps": torch.tensor(state.steps)}
-    for part in ("params", "exp_avg", "exp_avg_sq"):
+    for part in PARTS:
         tensors |= {f"{part}/{name}": w for name, w in getattr(state, part).items()}
     tensors = {name: w.detach().contiguous() for name, w in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -221,8 +272,5 @@ def _load(path: Path, owner: str, fresh: _Progress) -> _Progress:
     if about.get("owner") != owner:
         raise ValueError(f"checkpoint {path} belongs to a run with other settings or seeds: {advice}")
     device = fresh.losses.device
-    part = {
-        which: {name: tensors[f"{which}/{name}"].to(device) for name in fresh.params}
-        for which in ("params", "exp_avg", "exp_avg_sq")
-    }
+    part = {which: {name: tensors[f"{which}/{name}"].to(device) for name in getattr(fresh, which)} for which in PARTS}
     return _Progress(**part, losses=tensors["losses"].to(device), steps=int(tensors["steps"]))

@@ -5,9 +5,6 @@ import pytest
 import torch
 
 from symlib.asymmetry import (
-    BUERGIN_MNIST,
-    LIM_MNIST,
-    FiGLU,
     Sigma,
     Standard,
     Syre,
@@ -16,8 +13,10 @@ from symlib.asymmetry import (
     constraint,
     n_trainable,
 )
+from symlib.figlu import FiGLU
 from symlib.networks.mlp import MLP
 from symlib.population import initialise
+from symlib.presets import BUERGIN_MNIST, LIM_MNIST
 from symlib.seeds import generator
 
 PAPER = (784, 512, 512, 512, 10)
@@ -99,10 +98,10 @@ def test_normal_initialisation_has_the_variance_of_paper_a():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_fix": (8, 4, 8)}, "n_fix of linears.0.weight must be at least 0 and below its fan-in 8, got 8"),
-        ({"n_fix": (-1, 4, 8)}, "at least 0 and below its fan-in 8, got -1"),
+        ({"n_fix": (9, 4, 8)}, "n_fix of linears.0.weight must lie between 0 and the 8 entries of a row, got 9"),
+        ({"n_fix": (-1, 4, 8)}, "between 0 and the 8 entries of a row, got -1"),
         ({"sigma_F": (1.0, -0.5, 1.0)}, "sigma_F is a standard deviation and must be finite and 0 or larger, got -0.5"),
-        ({"n_fix": (2, 4)}, "one number for each of the 3 linear maps .* got 2 and 3"),
+        ({"n_fix": (2, 4)}, "one number for each of the 3 linear maps .* got 2"),
         ({"n_fix": (1, 4, 8)}, "16 rows but only 8 different masks"),
     ],
 )

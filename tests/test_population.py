@@ -3,12 +3,13 @@ from copy import deepcopy
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.func import functional_call
 
 import symlib.population
 from symlib.asymmetry import constraint, parametrize_with
 from symlib.interpolation import line, mixing_weights
-from symlib.population import evaluate, from_models, initialise, logits
+from symlib.population import batched_pays, evaluate, from_models, initialise, logits
 
 from .conftest import ASYMMETRIES
 
@@ -19,7 +20,8 @@ def test_evaluation_equals_a_loop_over_members(tiny, blobs, kind, limit, monkeyp
     monkeypatch.setattr(symlib.population, "BATCHED_UP_TO", limit)
     x, y = blobs
     population = tiny(kind, [0, 1, 2])
-    found = evaluate(population, x, y, chunk=64)  # 200 is no multiple of 64
+    monkeypatch.setattr(symlib.population, "INPUTS_PER_PASS", 64)  # 200 is no multiple of it
+    found = evaluate(population, x, y)
     for i, member in enumerate(population.members()):
         scores = functional_call(population.model, member, (x,))
         torch.testing.assert_close(found.loss[i], F.cross_entropy(scores, y))
@@ -48,7 +50,8 @@ def test_small_networks_are_batched_and_large_ones_are_not():
     small, large = (
         {"w": torch.zeros(3, n)} for n in (symlib.population.BATCHED_UP_TO, symlib.population.BATCHED_UP_TO + 1)
     )
-    assert symlib.population.batched_pays(small) and not symlib.population.batched_pays(large)
+    assert batched_pays(nn.Linear(1, 1), small) and not batched_pays(nn.Linear(1, 1), large)
+    assert not batched_pays(nn.Conv2d(1, 1, 1), small)  # grouped convolutions are slow
 
 
 @pytest.mark.parametrize("parametrized", [True, False])

@@ -1,15 +1,22 @@
-"""Permutation specifications: which axes of which tensors must move together to keep a network's function."""
+"""Permutation specifications, and reordering networks by them. Where a specification comes from is in `tracing`."""
 
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from symlib.asymmetry import FiGLU, Standard, constraint
-from symlib.networks.mlp import MLP
+from symlib.alignment.axes import Axis, Perms, occurrences, order
+from symlib.asymmetry import Standard, constraint
 from symlib.population import Population, logits
 
-Perms = dict[str, Tensor]
+
+@dataclass(frozen=True)
+class Reading:
+    """A place where the units of a group can be seen in a running network."""
+
+    weight: str  # name of the linear map
+    axis: Axis  # what the channel axis there is made of
+    made: bool = False  # at the output of that map instead of its input
 
 
 @dataclass(frozen=True)
@@ -17,20 +24,25 @@ class PermutationSpec:
     """How the units of a network may be reordered.
 
     Attributes:
-        axes: Name of a parameter -> the group that acts on each of its axes, or None.
-        recorded_at: Name of a group -> the module whose output carries its units on the last axis.
+        axes: Name of a parameter -> what each of its axes is made of.
+        stats: The same for the running statistics of BatchNorm layers.
+        readings: Name of a group -> where its units can be seen, at least one place.
     """
 
-    axes: dict[str, tuple[str | None, ...]]
-    recorded_at: dict[str, str]
+    axes: dict[str, tuple[Axis, ...]]
+    stats: dict[str, tuple[Axis, ...]]
+    readings: dict[str, tuple[Reading, ...]]
 
-    def sizes(self, params: dict[str, Tensor]) -> dict[str, int]:
-        """Return the number of units of each group for the weights of one network."""
-        return {g: params[name].shape[i] for name, groups in self.axes.items() for i, g in enumerate(groups) if g}
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of units of each group."""
+        return {
+            group: len(entries) for axes in self.axes.values() for axis in axes for group, entries in occurrences(axis)
+        }
 
-    def uses(self, group: str) -> list[tuple[str, int]]:
-        """Return every (parameter, axis) that a group acts on."""
-        return [(name, i) for name, groups in self.axes.items() for i, g in enumerate(groups) if g == group]
+    def __str__(self) -> str:
+        width = max(map(len, self.axes))
+        return "\n".join(f"{name:{width}}  ({', '.join(map(str, axes))})" for name, axes in self.axes.items())
 
 
 @dataclass(frozen=True)
@@ -40,26 +52,6 @@ class Alignment:
     perms: Perms  # group -> index vector, shape (units,), int64: new unit r of B is its old unit perms[r]
     objective: float  # what the aligner maximised, in its own unit
     sweeps: int  # passes over all groups until nothing moved
-
-
-def mlp_spec(model: MLP) -> PermutationSpec:
-    """Return the specification of an MLP: one group per hidden layer.
-
-    Raises:
-        ValueError: If the hidden units are tied by FiGLU gates, so that reordering changes the function.
-
-    Source: Ainsworth et al. (2023), section 3; Lim et al. (2024), appendix F.1.
-    """
-    if any(isinstance(m, FiGLU) for m in model.activations):
-        raise ValueError("FiGLU mixes units through its fixed matrix: no reordering of them keeps the function")
-    axes: dict[str, tuple[str | None, ...]] = {}
-    last = len(model.linears) - 1
-    for layer in range(last + 1):
-        into, out = (f"hidden{layer - 1}" if layer else None), (f"hidden{layer}" if layer < last else None)
-        axes |= {f"linears.{layer}.weight": (out, into), f"linears.{layer}.bias": (out,)}
-        if out:
-            axes |= {f"norms.{layer}.weight": (out,), f"norms.{layer}.bias": (out,)}
-    return PermutationSpec(axes, {f"hidden{layer}": f"activations.{layer}" for layer in range(last)})
 
 
 def identity(sizes: dict[str, int]) -> Perms:
@@ -72,15 +64,17 @@ def random_perms(sizes: dict[str, int], source: torch.Generator) -> Perms:
     return {group: torch.randperm(n, generator=source) for group, n in sizes.items()}
 
 
-def permute(spec: PermutationSpec, perms: Perms, params: dict[str, Tensor]) -> dict[str, Tensor]:
+def permute(spec: PermutationSpec, perms: Perms, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Reorder the units of one network; shapes stay, and the function does if the specification is right."""
-    moved = {}
-    for name, w in params.items():
-        for axis, group in enumerate(spec.axes[name]):
-            if group is not None:
-                w = w.index_select(axis, perms[group].to(w.device))
-        moved[name] = w
-    return moved
+    known = spec.axes | spec.stats
+    return {name: _reordered(w, known[name], perms) for name, w in tensors.items()}
+
+
+def _reordered(w: Tensor, axes: tuple[Axis, ...], perms: Perms) -> Tensor:
+    for i, axis in enumerate(axes):
+        if any(group in perms for group, _ in occurrences(axis)):
+            w = w.index_select(i, order(axis, perms).to(w.device))
+    return w
 
 
 def permute_members(spec: PermutationSpec, found: list[Alignment], population: Population, x: Tensor) -> Population:
@@ -93,8 +87,8 @@ def permute_members(spec: PermutationSpec, found: list[Alignment], population: P
         ValueError: If outputs change, which means that the specification does not fit the model.
     """
     members = [permute(spec, a.perms, m) for a, m in zip(found, population.members(), strict=True)]
-    params = {name: torch.stack([m[name] for m in members]) for name in population.params}
-    moved = replace(population, params=params, constraint=constraint(population.model, Standard(), 0))
+    stacked = {name: torch.stack([m[name] for m in members]) for name in population.tensors}
+    moved = unconstrained(population.holding(stacked))
     with torch.no_grad():
         before, after = logits(population, x), logits(moved, x)
     worst = (before - after).abs().max().item()
@@ -104,16 +98,26 @@ def permute_members(spec: PermutationSpec, found: list[Alignment], population: P
     return moved
 
 
+def unconstrained(population: Population) -> Population:
+    """Return the same effective networks as standard ones, whose entries may all move."""
+    return replace(population, constraint=constraint(population.model, Standard(), 0))
+
+
 def check_same_architecture(a: dict[str, Tensor], b: dict[str, Tensor], spec: PermutationSpec) -> None:
     """Refuse to align networks whose tensors differ, before any work.
 
     Raises:
         ValueError: Naming the first tensor that differs.
     """
+    known = {name: tuple(axis.size for axis in axes) for name, axes in (spec.axes | spec.stats).items()}
     for name in sorted(a.keys() | b.keys() | spec.axes.keys()):
         shapes = [tuple(p[name].shape) if name in p else None for p in (a, b)]
-        if shapes[0] != shapes[1] or name not in spec.axes:
+        if name not in known or not shapes[0] == shapes[1] == known[name]:
             raise ValueError(
                 f"cannot align across architectures: {name} has shape {shapes[0]} in A and {shapes[1]} in B"
-                + ("" if name in spec.axes else ", and the specification does not know it")
+                + (
+                    f", and {known[name]} in the specification"
+                    if name in known
+                    else ", and the specification does not know it"
+                )
             )

@@ -1,13 +1,17 @@
-"""Image classification data as two pairs of tensors: embedded digits and MNIST."""
+"""Image classification data as two pairs of tensors: embedded digits, MNIST, CIFAR-10 and CIFAR-100.
+
+Nothing here draws random crops or flips; that is `symlib.data.augmentation`.
+"""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from symlib.data.dataset import Dataset, Split
+from symlib.data.files import check_files, data_folder
 from symlib.data.torchvision_import import torchvision
 
 # Of the uncompressed files; torchvision checks its archives only, and not what lies unpacked.
@@ -18,54 +22,98 @@ MNIST_SHA256 = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+CIFAR100_MEAN, CIFAR100_STD = (0.5068, 0.4863, 0.4408), (0.2672, 0.2564, 0.2760)
 SPLIT_SEED = 42  # of both papers' code
 
 
 @dataclass(frozen=True)
-class Split:
-    """Inputs and labels."""
+class Source:
+    """An image data set that torchvision reads and downloads."""
 
-    x: Tensor  # float32, standardised, shape (n, features)
-    y: Tensor  # int64, shape (n,)
+    title: str
+    class_name: str  # in torchvision.datasets
+    folder: str  # below the data folder
+    contents: str
+    n_train: int  # images kept for training
+    mean: tuple[float, ...]  # per channel, of pixels between 0 and 1
+    std: tuple[float, ...]
 
-
-@dataclass(frozen=True)
-class Dataset:
-    """A classification task with 10 classes."""
-
-    name: str
-    train: Split
-    test: Split
-    sha256: str  # of the bytes it was made from
-
-    def to(self, device: str) -> "Dataset":
-        """Return the data set on a device."""
-        splits = [Split(s.x.to(device), s.y.to(device)) for s in (self.train, self.test)]
-        return Dataset(self.name, *splits, self.sha256)
+    def published(self) -> tuple[str, dict[str, str]]:
+        """Return the kind of hash that was published and the hash of each file."""
+        if self.class_name == "MNIST":
+            return "sha256", MNIST_SHA256
+        lists = getattr(torchvision("datasets"), self.class_name)
+        return "md5", dict([*lists.train_list, *lists.test_list]) | {lists.meta["filename"]: lists.meta["md5"]}
 
 
-def load(name: str) -> Dataset:
-    """Return a data set by name: "digits" or "mnist".
+SOURCES = {
+    "mnist": Source(
+        "MNIST", "MNIST", "MNIST/raw", "the four uncompressed idx files", 54_000, (MNIST_MEAN,), (MNIST_STD,)
+    ),
+    "cifar10": Source(
+        "CIFAR-10", "CIFAR10", "cifar-10-batches-py", "the python batches", 45_000, CIFAR10_MEAN, CIFAR10_STD
+    ),
+    "cifar100": Source(
+        "CIFAR-100", "CIFAR100", "cifar-100-python", "the python version", 45_000, CIFAR100_MEAN, CIFAR100_STD
+    ),
+}
+
+
+def load(name: str, folder: Path | None = None) -> Dataset:
+    """Return a data set by name: "digits", "mnist", "cifar10" or "cifar100".
+
+    MNIST has 54,000 training images and the CIFARs 45,000, with 10,000 for testing: the images that both papers
+    hold out from training are left out here as well. Every channel is standardised with its own mean and
+    deviation, as by Bürgin et al.; Lim et al. used ImageNet's constants for CIFAR-10, which differ from these by a
+    fixed scale and shift of each channel.
+
+    Args:
+        name: Which data set.
+        folder: Holds `MNIST/raw/`, `cifar-10-batches-py/` or `cifar-100-python/`; default `data_folder()`.
+
+    Raises:
+        ValueError: If the name is unknown or a file is not the published one.
+        FileNotFoundError: If a file is missing; says both ways to get it.
+
+    Source: the splits of both papers' code, drawn with seed 42.
+    """
+    _need_known(name)
+    return digits() if name == "digits" else _read(name, folder or data_folder())
+
+
+def verify(name: str, folder: Path | None = None) -> str:
+    """Check the files of a data set without reading it, so that a long run fails before it starts.
+
+    The CIFAR files are pickles, which can run any code when they are read; nothing reads one before this check.
+
+    Returns:
+        A SHA-256 over the hashes of its files, empty for the digits, which have none.
 
     Raises:
         ValueError: If the name is unknown or a file is damaged.
-        FileNotFoundError: If MNIST is not in the data folder.
+        FileNotFoundError: If a file is missing.
     """
-    loaders = {"digits": digits, "mnist": mnist}
-    if name not in loaders:
-        raise ValueError(f"unknown data set {name!r}: expected one of {', '.join(loaders)}")
-    return loaders[name]()
+    _need_known(name)
+    if name == "digits":
+        return ""
+    source, folder = SOURCES[name], folder or data_folder()
+    algorithm, hashes = source.published()
+    return check_files(folder / source.folder, hashes, algorithm, _how_to_get(name, folder))
 
 
-def verify(name: str) -> None:
-    """Check the files of a data set without reading it, so that a long run fails before it starts.
+def download(name: str, folder: Path) -> None:
+    """Let torchvision download MNIST (12 MB), CIFAR-10 or CIFAR-100 (170 MB each) into a folder, then check it.
 
     Raises:
-        ValueError: If a file is damaged.
-        FileNotFoundError: If MNIST is not in the data folder.
+        FileNotFoundError: If there is no network; says the other way to get it.
+        ValueError: If a file is not the published one.
     """
-    if name == "mnist":
-        _verify_mnist(data_folder() / "MNIST" / "raw")
+    try:
+        getattr(torchvision("datasets"), SOURCES[name].class_name)(folder, download=True)
+    except (RuntimeError, OSError) as error:
+        raise FileNotFoundError(f"{_how_to_get(name, folder)} (the download failed: {error})") from error
+    verify(name, folder)
 
 
 def digits() -> Dataset:
@@ -75,72 +123,37 @@ def digits() -> Dataset:
     x, y = load_digits(return_X_y=True)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(SPLIT_SEED))
     images, labels = torch.from_numpy(x).float()[order], torch.from_numpy(y).long()[order]
-    images = (images - images[:1437].mean()) / images[:1437].std()
+    images = ((images - images[:1437].mean()) / images[:1437].std()).view(-1, 1, 8, 8)
     sha256 = hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest()
     return Dataset("digits", Split(images[:1437], labels[:1437]), Split(images[1437:], labels[1437:]), sha256)
 
 
-def data_folder() -> Path:
-    """Return the folder named by SYMLIB_DATA, or `data` below the working directory."""
-    return Path(os.environ.get("SYMLIB_DATA", "data")).expanduser()
+def _read(name: str, folder: Path) -> Dataset:
+    source, sha256 = SOURCES[name], verify(name, folder)
+    images = getattr(torchvision("datasets"), source.class_name)
+    train, test = (images(folder, train=train, download=False) for train in (True, False))
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    kept = order[: source.n_train]
+    return Dataset(name, _scaled(source, train, kept), _scaled(source, test, torch.arange(len(test))), sha256)
 
 
-def mnist(folder: Path | None = None) -> Dataset:
-    """Return MNIST with the papers' split: 54,000 training images and 10,000 for testing.
-
-    The 6,000 images that both papers hold out from training are left out here as well.
-
-    Args:
-        folder: Holds `MNIST/raw/` with the four uncompressed idx files; default `data_folder()`.
-
-    Raises:
-        FileNotFoundError: If a file is missing; says both ways to get it.
-        ValueError: If a file is not the published one.
-    """
-    folder = folder or data_folder()
-    sha256 = _verify_mnist(folder / "MNIST" / "raw")
-    MNIST = torchvision("datasets").MNIST
-    train, test = (_scaled(MNIST(folder, train=train, download=False)) for train in (True, False))
-    order = torch.randperm(len(train.x), generator=torch.Generator().manual_seed(SPLIT_SEED))[:54_000]
-    return Dataset("mnist", Split(train.x[order], train.y[order]), test, sha256)
+def _scaled(source: Source, images, kept: Tensor) -> Split:
+    pixels = torch.as_tensor(images.data)[kept]  # bytes until here: as float32 the whole of CIFAR-10 takes 740 MB
+    x = pixels[:, None] if pixels.dim() == 3 else pixels.permute(0, 3, 1, 2)
+    x = x.contiguous().float().div_(255)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (source.mean, source.std))
+    return Split(x.sub_(mean).div_(std), torch.as_tensor(images.targets)[kept])
 
 
-def download_mnist(folder: Path) -> None:
-    """Let torchvision download MNIST (12 MB) into a folder, then check it.
-
-    Raises:
-        FileNotFoundError: If there is no network; says the other way to get it.
-    """
-    try:
-        torchvision("datasets").MNIST(folder, download=True)
-    except (RuntimeError, OSError) as error:
-        raise FileNotFoundError(f"{_how_to_get_mnist(folder)} (the download failed: {error})") from error
-    _verify_mnist(folder / "MNIST" / "raw")
+def _need_known(name: str) -> None:
+    if name not in ("digits", *SOURCES):
+        raise ValueError(f"unknown data set {name!r}: expected one of {', '.join(['digits', *SOURCES])}")
 
 
-def _scaled(images) -> Split:
-    x = images.data.flatten(1).float().div_(255)
-    return Split(x.sub_(MNIST_MEAN).div_(MNIST_STD), images.targets.long())
-
-
-def _verify_mnist(raw: Path) -> str:
-    """Return a hash over the four files after comparing each with its published one."""
-    for name, expected in MNIST_SHA256.items():
-        path = raw / name
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing. {_how_to_get_mnist(raw.parent.parent)}")
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != expected:
-            raise ValueError(
-                f"{path} is damaged: {path.stat().st_size} bytes with SHA-256 {found[:12]}..., expected "
-                f"{expected[:12]}...; delete it and get it again. {_how_to_get_mnist(raw.parent.parent)}"
-            )
-    return hashlib.sha256("".join(MNIST_SHA256.values()).encode()).hexdigest()
-
-
-def _how_to_get_mnist(folder: Path) -> str:
+def _how_to_get(name: str, folder: Path) -> str:
+    source = SOURCES[name]
+    command = "make data" if name == "mnist" else f"make data DATA={name}"
     return (
-        f"Two ways to get MNIST: `make data` downloads it with torchvision into {folder}, or set SYMLIB_DATA to a "
-        "folder that holds MNIST/raw/ with the four uncompressed idx files"
+        f"Two ways to get {source.title}: `{command}` downloads it with torchvision into {folder}, or set SYMLIB_DATA "
+        f"to a folder that holds {source.folder}/ with {source.contents}"
     )

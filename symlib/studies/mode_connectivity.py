@@ -17,7 +17,8 @@ from pydantic import Field, model_validator
 
 from symlib import records
 from symlib.alignment.activation_matching import activation_matching
-from symlib.alignment.permutation import Alignment, mlp_spec, permute_members
+from symlib.alignment.permutation import Alignment, PermutationSpec, permute_members
+from symlib.alignment.tracing import specification
 from symlib.alignment.weight_matching import weight_matching
 from symlib.asymmetry import (
     Asymmetry,
@@ -200,12 +201,13 @@ def measure(config: ModeConnectivity, shard: Shard, folder: Path | None, on_epoc
     for method in METHODS[shard.networks]:
         end = second
         if method in ALIGNERS:
+            spec = specification(trained.model, data.test.x[:2])
             found = [
-                ALIGNERS[method](config, shard.first_pair + i, trained.model, a, b, data)
+                ALIGNERS[method](config, shard.first_pair + i, trained.model, spec, a, b, data)
                 for i, (a, b) in enumerate(zip(first.members(), second.members(), strict=True))
             ]
             objectives[method] = [alignment.objective for alignment in found]
-            end = permute_members(mlp_spec(trained.model), found, second, data.test.x[:100])
+            end = permute_members(spec, found, second, data.test.x[:100])
         tables.append(_curve_table(config, shard, method, first, end, data))
     facts = {
         "networks": shard.networks,
@@ -258,13 +260,12 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
     return values | counts
 
 
-def _weights(config, pair, model, a, b, data) -> Alignment:
-    source = generator(config.base_seed, "match", pair)
-    return weight_matching(a, b, mlp_spec(model), source, config.restarts)
+def _weights(config, pair, model, spec: PermutationSpec, a, b, data) -> Alignment:
+    return weight_matching(a, b, spec, generator(config.base_seed, "match", pair), config.restarts)
 
 
-def _activations(config, pair, model, a, b, data) -> Alignment:
-    return activation_matching(model, a, b, mlp_spec(model), data.train.x[:N_MATCHED_IMAGES])
+def _activations(config, pair, model, spec: PermutationSpec, a, b, data) -> Alignment:
+    return activation_matching(model, a, b, spec, data.train.x[:N_MATCHED_IMAGES])
 
 
 ALIGNERS = {"git-rebasin": _weights, "activation-matching": _activations}

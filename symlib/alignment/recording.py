@@ -1,0 +1,81 @@
+"""The hidden units of a running network, seen where a permutation specification says that they can be seen."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from symlib.alignment.axes import occurrences
+from symlib.alignment.permutation import PermutationSpec, Reading
+from symlib.population import mode
+
+
+@torch.no_grad()
+def record(model: nn.Module, tensors: dict[str, Tensor], spec: PermutationSpec, x: Tensor) -> dict[str, list[Tensor]]:
+    """Run one network in evaluation mode and return the activations of every group.
+
+    Args:
+        model: The architecture.
+        tensors: Weights and statistics of one network.
+        spec: Says where each group is read.
+        x: Inputs, shape (batch, ...).
+
+    Returns:
+        Name of a group -> one tensor per place, shape (samples, units); every position of an image is a sample.
+
+    Raises:
+        ValueError: If a linear map of the specification did not run.
+    """
+    wanted = {(reading.weight, reading.made) for readings in spec.readings.values() for reading in readings}
+    watch = _Watch({(tensors[name].data_ptr(), made): (name, made) for name, made in wanted})
+    fast_attention = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as stack:
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fast_attention)
+        torch.backends.mha.set_fastpath_enabled(False)
+        stack.enter_context(mode(model, training=False))
+        stack.enter_context(watch)
+        functional_call(model, tensors, (x,))
+    if missing := sorted(wanted - watch.seen.keys()):
+        raise ValueError(f"cannot record activations: the network never multiplied anything by {missing[0][0]}")
+    return {
+        group: [
+            units for reading in readings for units in _units(watch.seen[reading.weight, reading.made], reading, group)
+        ]
+        for group, readings in spec.readings.items()
+    }
+
+
+class _Watch(TorchDispatchMode):
+    """Keeps what goes into or comes out of the operators that use a weight, found by where it is in memory."""
+
+    def __init__(self, names: dict[tuple[int, bool], tuple[str, bool]]) -> None:
+        super().__init__()
+        self.names = names
+        self.seen: dict[tuple[str, bool], Tensor] = {}  # channels last
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        result = operator(*args, **(kwargs or {}))
+        name = operator._opname
+        if name == "convolution":
+            self._keep(args[1], args[0].movedim(1, -1), result.movedim(1, -1))
+        elif name in ("mm", "addmm", "linear"):
+            data, weight = args[1:3] if name == "addmm" else args[:2]
+            self._keep(weight, data, result)
+        return result
+
+    def _keep(self, weight: Tensor, data: Tensor, result: Tensor) -> None:
+        for made, tensor in enumerate((data, result)):
+            if (name := self.names.get((weight.data_ptr(), bool(made)))) is not None:
+                self.seen[name] = tensor
+
+
+def _units(seen: Tensor, reading: Reading, group: str) -> Iterator[Tensor]:
+    samples = seen.flatten(0, -2)
+    for found, entries in occurrences(reading.axis):
+        if found == group:
+            whole = entries.shape[1] == 1 and len(entries) == samples.shape[1]
+            yield samples if whole else samples[:, entries.T.to(samples.device)].flatten(0, 1)
