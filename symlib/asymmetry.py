@@ -263,7 +263,7 @@ def _fixed_side(model: nn.Module, asymmetry: Asymmetry, mask_seed: int) -> dict[
         case FixedBiases(bound, grid):
             return {
                 name: (torch.zeros(b.shape, dtype=torch.bool), _constants(name, len(b), bound, grid, mask_seed))
-                for name, b in _biases(model).items()
+                for name, b in hidden_shifts(model).items()
             }
         case _:
             shifts = {}
@@ -324,8 +324,12 @@ def _identity(shape: torch.Size) -> Tensor:
     return eye
 
 
-def _biases(model: nn.Module) -> dict[str, Tensor]:
-    """Return the biases of all norms, or of the linear maps before the last if no norm has one."""
+def hidden_shifts(model: nn.Module) -> dict[str, Tensor]:
+    """Return the biases of all norms by name, or of the linear maps before the last if no norm has one.
+
+    Raises:
+        ValueError: If there is neither.
+    """
     norms = (nn.LayerNorm, nn.GroupNorm, _NormBase)
     owned = {
         f"{at}.bias": module.bias
@@ -336,7 +340,7 @@ def _biases(model: nn.Module) -> dict[str, Tensor]:
     named = dict(model.named_parameters())
     owned = owned or {b: named[b] for w in hidden if (b := w.removesuffix("weight") + "bias") in named}
     if not owned:
-        raise ValueError("the model has no biases of hidden units that could be fixed")
+        raise ValueError("the model has no biases of hidden units, neither of norms nor of linear maps")
     return owned
 
 

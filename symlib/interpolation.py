@@ -3,6 +3,8 @@
 A loss barrier is in nats, an accuracy drop in percentage points; they are never mixed.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -52,12 +54,27 @@ def line(a: Population, b: Population, lambdas: Tensor) -> Population:
     return a.holding({name: mix(name) for name in a.tensors})
 
 
-def curves(a: Population, b: Population, lambdas: Tensor, x: Tensor, y: Tensor) -> Evaluation:
+def curves(
+    a: Population,
+    b: Population,
+    lambdas: Tensor,
+    x: Tensor,
+    y: Tensor,
+    between: Callable[[Population, Population, Tensor], Population] = line,
+) -> Evaluation:
     """Evaluate the line of every pair; both fields have shape (P, T).
 
     One pair at a time, so that memory stays at T networks however many pairs there are.
+
+    Args:
+        a: First network of each pair, P members.
+        b: Second network of each pair, P members.
+        lambdas: Mixing weights, shape (T,).
+        x: Inputs, shape (n, ...).
+        y: Labels, shape (n,), int64.
+        between: Makes the networks of one line; other than `line` where their statistics are put right.
     """
-    scores = [evaluate(line(a[i : i + 1], b[i : i + 1], lambdas), x, y) for i in range(len(a))]
+    scores = [evaluate(between(a[i : i + 1], b[i : i + 1], lambdas), x, y) for i in range(len(a))]
     return Evaluation(torch.stack([s.loss for s in scores]), torch.stack([s.accuracy for s in scores]))
 
 

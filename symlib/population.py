@@ -200,19 +200,25 @@ def from_models(models: Sequence[nn.Module], constraint: Constraint) -> Populati
     return population
 
 
-def each(population: Population, function: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> dict[str, Tensor]:
+def each(
+    population: Population,
+    function: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    beside: dict[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
     """Call a function of one network's tensors for every member, batched where that pays.
 
     Args:
         population: M networks.
         function: Maps the weights and statistics of one member to named tensors.
+        beside: Further tensors of each member that the function gets, shape (M, ...).
 
     Returns:
         The same names with the results of all members stacked, shape (M, ...).
     """
+    tensors = population.tensors | (beside or {})
     if batched_pays(population.model, population.params):
-        return vmap(function)(population.tensors)
-    results = [function(member) for member in population.members()]
+        return vmap(function)(tensors)
+    results = [function({name: w[i] for name, w in tensors.items()}) for i in range(len(population))]
     return {name: torch.stack([r[name] for r in results]) for name in results[0]}
 
 
