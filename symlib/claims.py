@@ -143,7 +143,7 @@ def judge(claim: Claim, kept: Sequence[Record]) -> Verdict:
     """
     quantities = import_module(f"symlib.studies.{claim.study}").quantities
     fitting = [record for record in kept if claim.needs.items() <= record.config.items()]
-    fitting.sort(key=lambda r: (PROFILES.index(r.config["profile"]), r.config["n_pairs"]), reverse=True)
+    fitting.sort(key=lambda r: (PROFILES.index(r.config["profile"]), r.config.get("n_pairs", 0)), reverse=True)
     able = ((record, found) for record in fitting if claim.uses <= (found := quantities(record)).keys())
     best, found = next(able, (None, {}))
     if best is None:

@@ -4,7 +4,7 @@ Colours are Okabe and Ito's, told apart with every common colour vision; every s
 of its own, so that print in grey loses nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -126,6 +126,77 @@ def gate_sweep(barriers: Mapping[float, pd.Series], standard: float, title: str)
     axes.plot(scales, [barriers[scale].mean() for scale in scales], color=look.colour, lw=1.8)
     axes.set(xscale="log", xlabel="standard deviation of the entries of F", ylabel="midpoint barrier (nats)")
     axes.set_title(title, loc="left", fontsize="medium")
+    _plain(axes)
+    return _finished(figure)
+
+
+def mended_midpoints(accuracies: pd.DataFrame, title: str) -> Figure:
+    """Draw the accuracy halfway for every aligner, as mixed and with its statistics put right.
+
+    Args:
+        accuracies: Test accuracy in per cent, one row per pair, columns (method, mended).
+        title: What was run.
+    """
+    looks = {
+        "as mixed": Look("as mixed", "#444444", "o"),
+        "re-estimated": Look("BatchNorm re-estimated", "#0072B2", "s"),
+        "repaired": Look("REPAIR", "#D55E00", "^"),
+    }
+    methods = list(dict.fromkeys(method for method, _ in accuracies.columns))
+    figure, axes = plt.subplots(figsize=(7.2, 0.75 * len(methods) + 1.2), layout="constrained")
+    for (method, mended), values in accuracies.items():
+        look = looks[mended]
+        y = methods.index(method) + 0.22 * (list(looks).index(mended) - 1)
+        label = look.label if method == methods[0] else None
+        axes.plot(values, np.full(len(values), y), look.marker, color=look.colour, alpha=0.5, markersize=6, mew=0)
+        axes.plot(values.mean(), y, look.marker, color=look.colour, markersize=8, mec="#ffffff", label=label)
+    axes.set_yticks(range(len(methods)), methods)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 100), xlabel="test accuracy at the midpoint (%); large symbols: mean over pairs")
+    axes.set_title(title, loc="left", fontsize="medium")
+    figure.legend(frameon=False, fontsize="small", loc="outside lower center", ncols=3)
+    _plain(axes)
+    return _finished(figure)
+
+
+def architecture_panels(table: pd.DataFrame) -> Figure:
+    """Draw test loss along the line for several architectures, one panel each, all pairs as thin lines.
+
+    Args:
+        table: Columns architecture, method, pair, lambda, test_loss (nats).
+    """
+    names = list(table["architecture"].unique())
+    figure, panels = plt.subplots(1, len(names), figsize=(7.6, 2.9), layout="constrained")
+    for axes, name in zip(np.atleast_1d(panels), names, strict=True):
+        for method, rows in table[table["architecture"] == name].groupby("method", sort=False):
+            look = METHODS[method]
+            wide = rows.pivot(index="lambda", columns="pair", values="test_loss")
+            axes.plot(wide.index, wide, color=look.colour, lw=0.7, alpha=0.5)
+            axes.plot(wide.index, wide.mean(axis=1), look.marker, ls="-", color=look.colour, markevery=4, markersize=4)
+        axes.set(xlim=(0, 1), ylim=(0, None), xlabel="mixing weight λ")
+        axes.set_title(name, loc="left", fontsize="medium")
+        _plain(axes)
+    np.atleast_1d(panels)[0].set_ylabel("test loss (nats)")
+    shown = [METHODS[method] for method in table["method"].unique()]
+    handles = [plt.Line2D([], [], color=look.colour, marker=look.marker, label=look.label) for look in shown]
+    figure.legend(handles=handles, frameon=False, fontsize="small", loc="outside lower center", ncols=len(shown))
+    return _finished(figure)
+
+
+def pinned_shares(shares: Mapping[str, Sequence[float]], maps: Sequence[str]) -> Figure:
+    """Draw which share of each linear map is pinned, one line per network.
+
+    Args:
+        shares: Network -> share of pinned entries of every map, in [0, 1].
+        maps: Their names, the same for all networks.
+    """
+    figure, axes = plt.subplots(figsize=(7.2, 3.4), layout="constrained")
+    looks = (("#0072B2", "o"), ("#D55E00", "^"), ("#009E73", "D"))
+    for (name, values), (colour, marker) in zip(shares.items(), looks, strict=False):
+        axes.plot(range(len(maps)), [100 * v for v in values], marker, ls="-", lw=1, color=colour, label=name, ms=5)
+    axes.set_xticks(range(len(maps)), maps, rotation=90, fontsize="x-small")
+    axes.set(ylim=(0, 105), ylabel="entries pinned (%)")
+    axes.legend(frameon=False, fontsize="small")
     _plain(axes)
     return _finished(figure)
 

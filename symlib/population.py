@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 
 from symlib.asymmetry import Constraint, linear_maps, refuse_shared_weights, statistics
@@ -96,6 +97,16 @@ def mode(model: nn.Module, training: bool) -> Iterator[None]:
     finally:
         for module, was in before.items():
             module.training = was
+
+
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[list[nn.Module]]:
+    """Put a model into evaluation mode, but let BatchNorm layers normalise by their batch; yields these layers."""
+    with mode(model, training=False):
+        layers = [m for m in model.modules() if isinstance(m, _NormBase)]
+        for layer in layers:
+            layer.training = True
+        yield layers
 
 
 def framework_default(model: nn.Module) -> None:

@@ -26,7 +26,7 @@ class PermutationSpec:
     Attributes:
         axes: Name of a parameter -> what each of its axes is made of.
         stats: The same for the running statistics of BatchNorm layers.
-        readings: Name of a group -> where its units can be seen, at least one place.
+        readings: Name of a group -> where its units can be seen; empty if no linear map is called there.
     """
 
     axes: dict[str, tuple[Axis, ...]]

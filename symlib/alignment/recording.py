@@ -28,8 +28,13 @@ def record(model: nn.Module, tensors: dict[str, Tensor], spec: PermutationSpec, 
         Name of a group -> one tensor per place, shape (samples, units); every position of an image is a sample.
 
     Raises:
-        ValueError: If a linear map of the specification did not run.
+        ValueError: If a linear map of the specification did not run, or no linear map shows a group.
     """
+    if unseen := [group for group, readings in spec.readings.items() if not readings]:
+        raise ValueError(
+            f"cannot record activations: no linear or convolution layer reads or makes the units of {unseen[0]}; use "
+            "weight matching"
+        )
     wanted = {(reading.weight, reading.made) for readings in spec.readings.values() for reading in readings}
     watch = _Watch({(tensors[name].data_ptr(), made): (name, made) for name, made in wanted})
     fast_attention = torch.backends.mha.get_fastpath_enabled()
@@ -43,7 +48,10 @@ def record(model: nn.Module, tensors: dict[str, Tensor], spec: PermutationSpec, 
         raise ValueError(f"cannot record activations: the network never multiplied anything by {missing[0][0]}")
     return {
         group: [
-            units for reading in readings for units in _units(watch.seen[reading.weight, reading.made], reading, group)
+            units
+            for reading in readings
+            for seen in watch.seen[reading.weight, reading.made]
+            for units in _units(seen, reading, group)
         ]
         for group, readings in spec.readings.items()
     }
@@ -55,7 +63,7 @@ class _Watch(TorchDispatchMode):
     def __init__(self, names: dict[tuple[int, bool], tuple[str, bool]]) -> None:
         super().__init__()
         self.names = names
-        self.seen: dict[tuple[str, bool], Tensor] = {}  # channels last
+        self.seen: dict[tuple[str, bool], list[Tensor]] = {}  # one for each call, channels last
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         result = operator(*args, **(kwargs or {}))
@@ -70,7 +78,7 @@ class _Watch(TorchDispatchMode):
     def _keep(self, weight: Tensor, data: Tensor, result: Tensor) -> None:
         for made, tensor in enumerate((data, result)):
             if (name := self.names.get((weight.data_ptr(), bool(made)))) is not None:
-                self.seen[name] = tensor
+                self.seen.setdefault(name, []).append(tensor)
 
 
 def _units(seen: Tensor, reading: Reading, group: str) -> Iterator[Tensor]:

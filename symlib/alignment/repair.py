@@ -9,11 +9,10 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _NormBase
 
-from symlib.asymmetry import hidden_shifts
+from symlib.asymmetry import hidden_shifts, statistics
 from symlib.interpolation import line
-from symlib.population import Population, each, mode, passes
+from symlib.population import Population, batch_statistics, each, mode, passes
 
 SMALLEST_STD = 1e-5  # a unit below it is constant and keeps its scale
 
@@ -30,20 +29,16 @@ def reestimate(population: Population, x: Tensor) -> Population:
     """
     if not population.stats:
         return population
-    model = population.model
-    layers = [m for m in model.modules() if isinstance(m, _NormBase)]
-    momenta = [layer.momentum for layer in layers]
+    model, seen = population.model, 0
     population = population.holding({name: w.clone() for name, w in population.tensors.items()})
-    seen = 0
-    try:
-        with mode(model, training=False):
-            for inputs in passes(model, x):
-                seen += len(inputs)
-                for layer in layers:
-                    layer.training, layer.momentum = True, len(inputs) / seen  # a mean over all inputs so far
-                updated = each(population, lambda member, inputs=inputs: _statistics_after(model, member, inputs))
-                population = population.holding(population.params | updated)
-    finally:
+    with batch_statistics(model) as layers:
+        momenta = [layer.momentum for layer in layers]
+        for inputs in passes(model, x):
+            seen += len(inputs)
+            for layer in layers:
+                layer.momentum = len(inputs) / seen  # a mean over all inputs so far
+            updated = each(population, lambda member, inputs=inputs: _statistics_after(model, member, inputs))
+            population = population.holding(population.params | updated)
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
     return population
@@ -89,9 +84,7 @@ def repair(a: Population, b: Population, lambdas: Tensor, x: Tensor) -> Populati
 
 def _statistics_after(model: nn.Module, member: dict[str, Tensor], inputs: Tensor) -> dict[str, Tensor]:
     functional_call(model, member, (inputs,))  # updates the statistics in place
-    return {
-        name: w for name, w in member.items() if name.endswith(("running_mean", "running_var", "num_batches_tracked"))
-    }
+    return {name: member[name] for name in statistics(model)}
 
 
 def _moments(

@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from symlib.alignment.axes import Axis, Concat, Product, Units
 from symlib.alignment.permutation import Alignment, PermutationSpec, check_same_architecture, permute
-from symlib.population import mode, passes
+from symlib.population import batch_statistics, passes
 
 # Chosen on digits: a colder start does not move, a warmer end does not decide.
 STEP, TEMPERATURE, ROUNDS = 0.1, 0.1, 20
@@ -30,7 +30,7 @@ def sinkhorn_matching(
     steps: int = 200,
     batch_size: int = 256,
 ) -> Alignment:
-    """Minimise the cross-entropy of the midpoint of A and permuted B.
+    """Minimise the cross-entropy of the midpoint of A and permuted B; BatchNorm layers normalise by each batch.
 
     Args:
         model: The architecture of both networks.
@@ -57,13 +57,14 @@ def sinkhorn_matching(
     a, b = ({name: w.detach() for name, w in net.items()} for net in (a, b))
     # Starting where nothing moves: uniform matrices would average all units of B into one.
     scores = {
-        group: (log(n) * TEMPERATURE * torch.eye(n, device=x.device)).requires_grad_() for group, n in spec.sizes.items()
+        group: (log(n) * TEMPERATURE * torch.eye(n, device=x.device)).requires_grad_()
+        for group, n in spec.sizes.items()
     }
     optimiser = torch.optim.Adam(scores.values(), lr=STEP)
-    with mode(model, training=False):
+    with batch_statistics(model):
         for _ in range(steps):
             rows = torch.randint(len(x), (batch_size,), generator=source).to(x.device)
-            relaxed = _mixed(b, spec, {group: doubly_stochastic(s / TEMPERATURE) for group, s in scores.items()})
+            relaxed = _mixed(b, spec.axes, {group: doubly_stochastic(s / TEMPERATURE) for group, s in scores.items()})
             loss = F.cross_entropy(functional_call(model, _halfway(a, relaxed), (x[rows],)), y[rows])
             optimiser.zero_grad()
             loss.backward()
@@ -73,7 +74,7 @@ def sinkhorn_matching(
             for group, s in scores.items()
         }
         with torch.no_grad():
-            merged = _halfway(a, permute(spec, perms, b))
+            merged = _halfway(a, permute(spec, perms, {name: b[name] for name in spec.axes}))
             scored = torch.cat([functional_call(model, merged, (part,)) for part in passes(model, x)])
     return Alignment(perms, -float(F.cross_entropy(scored, y)), sweeps=steps)
 
@@ -92,15 +93,18 @@ def doubly_stochastic(scores: Tensor) -> Tensor:
 
 
 def _halfway(a: dict[str, Tensor], b: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: (w + b[name]) / 2 if w.is_floating_point() else w for name, w in a.items()}
+    # Copies of the statistics, which the passes update; their values are not used.
+    return {name: (w + b[name]) / 2 if name in b else w.clone() for name, w in a.items()}
 
 
-def _mixed(tensors: dict[str, Tensor], spec: PermutationSpec, matrices: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Apply matrices to tensors as `permute` applies permutations."""
-    known = spec.axes | spec.stats
+def _mixed(
+    tensors: dict[str, Tensor], axes: dict[str, tuple[Axis, ...]], matrices: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Apply matrices to weights as `permute` applies permutations."""
     result = {}
-    for name, w in tensors.items():
-        for i, axis in enumerate(known[name]):
+    for name, own in axes.items():
+        w = tensors[name]
+        for i, axis in enumerate(own):
             w = _along(w.movedim(i, 0), axis, matrices).movedim(0, i)
         result[name] = w
     return result

@@ -46,17 +46,18 @@ def specification(model: nn.Module, x: Tensor) -> PermutationSpec:
     for call in graph.nodes:
         if call.op == "placeholder":
             kind, name = inputs[call.name]
-            free = kind is InputKind.PARAMETER or name in moving
+            # Units of a weight that nothing reads are nobody's: no function depends on them, no activation shows them.
+            free = call.users and (kind is InputKind.PARAMETER or name in moving)
             known[call.name] = _traced(call, name if free else None)
             if free:
                 weights[name] = known[call.name]
-        elif call.op == "call_function":
+        elif call.op == "call_function" and call.meta["val"] is not None:  # None: an assertion of the exporter
             known[call.name] = _follow(call, known, context)
         elif call.op == "output":
             for result in call.all_input_nodes:
                 for axis in known[result.name].axes:
                     axis.pin()
-        else:
+        elif call.op != "call_function":
             raise ValueError(f"cannot derive a specification: the traced model contains {call.op} {call.target}")
     spec = _named(model, weights, context)
     check_function_kept(spec, model, x)
@@ -146,7 +147,7 @@ def _readings(group: Node, context: Context, names: dict[Node, str]) -> tuple[Re
         r.read: Reading(r.weight, r.into.axis(names)) for r in reversed(context.readings) if group in r.into.leaves()
     }
     made = [Reading(r.weight, r.out.axis(names), made=True) for r in context.readings if group in r.out.leaves()]
-    return tuple(reversed(found.values())) or tuple(made)
+    return tuple(dict.fromkeys(reversed(found.values()))) or tuple(dict.fromkeys(made))
 
 
 def check_function_kept(spec: PermutationSpec, model: nn.Module, x: Tensor) -> None:
