@@ -26,7 +26,7 @@ def refresh(name: str) -> None:
 
 
 if __name__ == "__main__":
-    known = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+    known = sorted(path.stem for path in FOLDER.glob("*.py") if path.read_text().startswith("# ---"))
     unknown = set(sys.argv[1:]) - set(known)
     if len(sys.argv) < 2 or unknown:
         sys.exit(f"name one or more notebooks of {', '.join(known)}" + (f", not {', '.join(unknown)}" * bool(unknown)))

@@ -35,12 +35,11 @@ def resnet8(norm="batch"):
 
 def test_activation_matching_recovers_planted_permutations():
     x = torch.randn(500, 32, generator=generator("x"))
+    spec = spec_of(MLP((32, 48, 48, 48, 10)))
     for trial in range(10):
         net = network((32, 48, 48, 48, 10), init_seed=trial)
-        moved, planted = shuffled(net, trial)
-        found = activation_matching(
-            net.model, next(net.members()), next(moved.members()), spec_of(net.model), x, chunk=200
-        )
+        moved, planted = shuffled(net, trial, spec)
+        found = activation_matching(net.model, next(net.members()), next(moved.members()), spec, x, chunk=200)
         assert found.objective == pytest.approx(1, abs=1e-5)
         for group, perm in planted.items():
             assert torch.equal(found.perms[group][perm], torch.arange(48))
@@ -86,9 +85,14 @@ def test_planted_permutations_of_any_network_are_recovered(build, x):
         spec = specification(model, x[:2] if x.is_floating_point() else x)
         perms = random_perms(spec.sizes, generator("perms", trial))
         found = activation_matching(model, a, permute(spec, perms, a), spec, x)
-        assert found.objective == pytest.approx(1, abs=1e-4)
+        # A ReLU that is off on all inputs leaves its unit without a correlation, 0 in the mean.
+        alive = {group: torch.cat(units).std(0) > 1e-6 for group, units in record(model, a, spec, x).items()}
+        share = torch.cat(list(alive.values())).double().mean().item()
+        assert share > 0.8
+        assert found.objective == pytest.approx(share, abs=1e-4)
         for group, perm in perms.items():
-            assert torch.equal(found.perms[group][perm], torch.arange(len(perm))), (trial, group)
+            recovered = found.perms[group][perm] == torch.arange(len(perm))
+            assert recovered[alive[group][perm]].all(), (trial, group)
 
 
 def test_hidden_layer_of_a_transformer_is_recovered_beside_several_heads():

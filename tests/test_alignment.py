@@ -32,9 +32,9 @@ def network(widths, init_seed=0, dtype=torch.float32):
     return initialise(model, constraint(model, Standard(), 0), [init_seed])
 
 
-def shuffled(population, perm_seed):
+def shuffled(population, perm_seed, spec=None):
     """Return the population with its hidden units in a random order, and that order."""
-    spec = spec_of(population.model)
+    spec = spec or spec_of(population.model)
     member = next(population.members())
     perms = random_perms(spec.sizes, generator("perms", perm_seed))
     moved = {name: w[None] for name, w in permute(spec, perms, member).items()}

@@ -7,9 +7,13 @@ from torch import nn
 from torch.func import functional_call
 
 import symlib.population
-from symlib.asymmetry import constraint, parametrize_with
+from symlib.asymmetry import Standard, constraint, parametrize_with
 from symlib.interpolation import line, mixing_weights
-from symlib.population import batched_pays, evaluate, from_models, initialise, logits
+from symlib.networks.gnn import GNN
+from symlib.networks.mlp import MLP
+from symlib.networks.resnet import ResNet
+from symlib.population import batched_pays, evaluate, from_models, initialise, logits, mode, passes
+from symlib.seeds import generator
 
 from .conftest import ASYMMETRIES
 
@@ -73,3 +77,150 @@ def test_network_without_the_fixed_entries_is_refused(tiny):
     plain.model.load_state_dict(next(plain.members()))
     with pytest.raises(ValueError, match="network 0 does not have the fixed entries of linears.0.weight"):
         from_models([plain.model], constrained.constraint)
+
+
+def with_batch_norm(model, init_seeds=(0, 1)):
+    """Return a population whose running statistics are not those of initialisation."""
+    model = model.double()
+    many = initialise(model, constraint(model, Standard(), 0), init_seeds)
+    source = generator("statistics")
+    stats = {
+        name: s + torch.rand(s.shape, generator=source) if s.is_floating_point() else s + 7
+        for name, s in many.stats.items()
+    }
+    return many.holding(many.params | stats)
+
+
+MODELS = {
+    "mlp": (lambda: MLP((8, 9, 4), norm="batch"), torch.randn(20, 8, generator=generator("x")).double()),
+    "resnet8": (
+        lambda: ResNet(8, 0.25, 4, "batch", in_channels=2),
+        torch.randn(20, 2, 8, 8, generator=generator("x")).double(),
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "batched"), [("mlp", False), ("mlp", True), ("resnet8", False)])
+def test_evaluation_uses_running_statistics_and_leaves_the_mode(kind, batched, monkeypatch):
+    monkeypatch.setattr(symlib.population, "batched_pays", lambda model, params: batched)
+    build, x = MODELS[kind]
+    many = with_batch_norm(build())
+    many.model.train()
+    frozen = next(m for m in many.model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)).eval()
+    before = {name: s.clone() for name, s in many.stats.items()}
+    y = torch.zeros(20, dtype=torch.int64)
+    found = evaluate(many, x, y)
+    assert many.model.training and not frozen.training
+    assert all(torch.equal(many.stats[name], s) for name, s in before.items())
+    for i, member in enumerate(many.members()):
+        model = build().double()
+        model.load_state_dict(member)
+        in_training = F.cross_entropy(model.train()(x), y)
+        model.load_state_dict(member)
+        torch.testing.assert_close(found.loss[i], F.cross_entropy(model.eval()(x), y).detach())
+        assert (found.loss[i] - in_training).abs() > 1e-3
+
+
+def test_mode_is_restored_after_an_error():
+    model = MLP((8, 9, 4), norm="batch")
+    model.norms.eval()
+    with pytest.raises(ValueError, match="features"), mode(model, training=False):
+        model(torch.zeros(2, 3))
+    assert model.training and not model.norms[0].training
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_lines_mix_statistics_and_keep_counters_whole(kind):
+    build, x = MODELS[kind]
+    many = with_batch_norm(build(), [0, 1])
+    halfway = line(many[:1], many[1:], mixing_weights(3))[1:2]
+    for name, (one, other) in many.tensors.items():
+        if name.endswith("num_batches_tracked"):
+            assert halfway.tensors[name].dtype == torch.int64 and halfway.tensors[name].tolist() == [7]
+        else:
+            torch.testing.assert_close(halfway.tensors[name][0], (one + other) / 2)
+    by_hand = build().double()
+    by_hand.load_state_dict(next(halfway.members()))
+    torch.testing.assert_close(logits(halfway, x)[0], by_hand.eval()(x))
+
+
+def test_members_keep_their_statistics_when_selected_and_stacked():
+    many = with_batch_norm(MODELS["mlp"][0](), [0, 1, 2])
+    assert torch.equal(many[1:].stats["norms.0.running_var"], many.stats["norms.0.running_var"][1:])
+    models = []
+    for member in many.members():
+        models.append(MODELS["mlp"][0]().double())
+        models[-1].load_state_dict(member)
+    found = from_models(models, many.constraint)
+    assert all(torch.equal(found.tensors[name], w) for name, w in many.tensors.items())
+
+
+def test_graph_is_passed_once_however_many_nodes(monkeypatch):
+    edges = torch.tensor([[0, 1], [1, 0]])
+    model = GNN(torch.randn(3000, 4, generator=generator("f")), edges, (5,), 4)
+    many = initialise(model, constraint(model, Standard(), 0), [0])
+    seen = []
+    hook = model.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    evaluate(many, torch.arange(3000), torch.zeros(3000, dtype=torch.int64))
+    hook.remove()
+    assert seen == [3000]
+    assert [len(part) for part in passes(nn.Linear(1, 1), torch.zeros(2500, 1))] == [1000, 1000, 500]
+
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(8))
+
+    def forward(self, x):
+        return self.scale * x
+
+
+def test_module_that_cannot_be_drawn_anew_is_named():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Sequential(Own()), nn.Linear(8, 4))
+    with pytest.raises(ValueError, match=r"1\.0 \(Own\) cannot be drawn anew: give it a method reset_parameters"):
+        initialise(model, constraint(model, Standard(), 0), [0])
+    with pytest.raises(ValueError, match=r"the model \(Own\) cannot be drawn anew"):
+        initialise(Own(), constraint(Own(), Standard(), 0), [0])
+
+
+@pytest.mark.parametrize("init", symlib.population.INITIALISERS)
+def test_every_weight_of_any_module_is_drawn_from_its_seed(init):
+    model = nn.Sequential(
+        nn.TransformerEncoderLayer(8, 2, 12, 0.0), nn.Flatten(0), nn.Unflatten(0, (1, 3, -1)), nn.Conv1d(3, 5, 1)
+    )
+    fixed = constraint(model, Standard(), 0)
+    first = initialise(model, fixed, [0])
+    torch.nn.init.constant_(model[0].self_attn.in_proj_weight, 5.0)  # what the model holds does not matter
+    one, again = (initialise(model, fixed, [0, 1], init) for _ in range(2))
+    for name, drawn in one.params.items():
+        assert torch.equal(drawn, again.params[name])
+        if "weight" in name and "norm" not in name:
+            assert not torch.equal(drawn[0], drawn[1]) and drawn.abs().max() < 4, name
+    kept = torch.equal(one.params["3.weight"][0], first.params["3.weight"][0])
+    assert kept is (init != "kaiming")  # N(0, 1/fan_in) is for linear layers only
+
+
+def test_kaiming_draws_all_linear_maps_with_variance_two_over_fan_in():
+    model = nn.Sequential(nn.Conv2d(16, 64, 3), nn.Flatten(), nn.Linear(256, 300))
+    drawn = initialise(model, constraint(model, Standard(), 0), [0], "kaiming").params
+    for name, fan_in in (("0.weight", 144), ("2.weight", 256)):
+        assert drawn[name].std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.03)
+
+
+def test_drawing_anew_resets_statistics():
+    model = MLP((8, 9, 4), norm="batch")
+    model(torch.randn(5, 8, generator=generator("x")))
+    fresh = initialise(model, constraint(model, Standard(), 0), [0])
+    assert fresh.stats["norms.0.num_batches_tracked"].tolist() == [0]
+    assert (fresh.stats["norms.0.running_mean"] == 0).all()
+
+
+def test_shared_weights_make_no_population():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    fixed = constraint(model, Standard(), 0)
+    model[1].weight = model[0].weight
+    with pytest.raises(ValueError, match="0.weight and 1.weight are one shared parameter"):
+        initialise(model, fixed, [0])
+    with pytest.raises(ValueError, match="0.weight and 1.weight are one shared parameter"):
+        from_models([model], fixed)

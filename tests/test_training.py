@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import signal
 import time
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -9,13 +10,18 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 import symlib.population
 import symlib.training
-from symlib.asymmetry import parametrize_with
+from symlib.asymmetry import Standard, WAsymmetry, constraint, parametrize_with
+from symlib.data.augmentation import Augmentation
+from symlib.networks.gnn import GNN
 from symlib.networks.mlp import MLP
+from symlib.networks.resnet import ResNet
+from symlib.population import initialise
 from symlib.seeds import generator
-from symlib.training import Recipe, geometric_warmup, train
+from symlib.training import Recipe, geometric_warmup, linear_warmup, train
 
 from .conftest import ASYMMETRIES, WIDTHS
 
@@ -243,3 +249,193 @@ def test_geometric_warmup_reaches_its_peak_as_in_the_paper():
 def test_each_network_sees_its_own_batch_order(tiny, blobs):
     _, losses = train(tiny("standard", [0, 0]), *blobs, RECIPE, [0, 1])
     assert losses[0, 0] != losses[0, 1]
+
+
+IMAGES = torch.randn(24, 1, 8, 8, generator=generator("images"), dtype=torch.float64)
+IMAGE_LABELS = torch.randint(4, (24,), generator=generator("labels"))
+
+
+def small_graph():
+    edges = torch.randint(30, (2, 60), generator=generator("edges"))
+    features = torch.randn(30, 6, generator=generator("features"), dtype=torch.float64)
+    return GNN(features, torch.cat([edges, edges.flip(0)], dim=1), (9, 8), 4)
+
+
+# Makes the model, its inputs, its labels and the size of a batch, which leaves a smaller last one.
+NORMALISED = {
+    "resnet8": (lambda: ResNet(8, 0.5, 4, "batch", in_channels=1), IMAGES, IMAGE_LABELS, 10),
+    "mlp": (lambda: MLP((64, 12, 9, 4), norm="batch"), IMAGES, IMAGE_LABELS, 10),
+    "gnn": (small_graph, torch.arange(24), IMAGE_LABELS, 10),
+}
+
+
+def normalised(kind, init_seeds=(0,), asymmetry=None):
+    """Return a population of networks with BatchNorm in float64, and its data."""
+    build, x, y, batch_size = NORMALISED[kind]
+    model = build().double()
+    fixed = constraint(model, asymmetry or Standard(), 0).to(torch.zeros(1, dtype=torch.float64))
+    return initialise(model, fixed, init_seeds), x, y, Recipe(3, batch_size, 1e-2, 0.03)
+
+
+@pytest.fixture(params=[False, True], ids=["one-at-a-time", "batched"])
+def any_execution(request, monkeypatch):
+    """Force one way to run populations, convolutional ones included, then the other."""
+    for module in (symlib.population, symlib.training):
+        monkeypatch.setattr(module, "batched_pays", lambda model, params: request.param)
+
+
+def same_tensors(a, b, **tolerance):
+    assert a.tensors.keys() == b.tensors.keys()
+    for name in a.tensors:
+        torch.testing.assert_close(a.tensors[name], b.tensors[name], **tolerance)
+
+
+@pytest.mark.parametrize("kind", NORMALISED)
+def test_network_with_batch_norm_equals_it_trained_by_a_plain_loop(kind, any_execution):
+    """Weights and running statistics of each member, against torch's own optimiser on one module in training mode."""
+    population, x, y, recipe = normalised(kind, [5, 6, 7])
+    together, _ = train(population, x, y, recipe, [1, 2, 3])
+    for i, order_seed in enumerate([1, 2, 3]):
+        model = deepcopy(population.model)
+        model.load_state_dict({name: w[i] for name, w in population.tensors.items()})
+        model.train()
+        optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        for epoch in range(recipe.epochs):
+            for rows in torch.randperm(24, generator=generator(order_seed, "order", epoch)).split(recipe.batch_size):
+                optimiser.zero_grad()
+                F.cross_entropy(model(x[rows]), y[rows]).backward()
+                optimiser.step()
+        state = model.state_dict()
+        for name, tensor in together.tensors.items():
+            torch.testing.assert_close(tensor[i], state[name], rtol=0, atol=1e-9)
+        assert state[next(n for n in state if n.endswith("num_batches_tracked"))] == 9
+
+
+@pytest.mark.parametrize("kind", NORMALISED)
+@pytest.mark.parametrize("asymmetry", [Standard(), WAsymmetry(3, 0.5)], ids=["standard", "w-asym"])
+def test_both_ways_to_train_networks_with_batch_norm_agree(kind, asymmetry, monkeypatch):
+    found = []
+    for batched in (False, True):
+        for module in (symlib.population, symlib.training):
+            monkeypatch.setattr(module, "batched_pays", lambda model, params, batched=batched: batched)
+        population, *rest = normalised(kind, [0, 1], asymmetry)
+        found.append(train(population, *rest, [0, 1])[0])
+    same_tensors(*found, rtol=0, atol=1e-9)
+
+
+AUGMENTED = Augmentation(flip=True, shift=2, cutout=3)
+
+
+def test_augmented_network_of_a_population_equals_it_trained_alone(any_execution):
+    population, x, y, recipe = normalised("resnet8", [5, 6, 7])
+    recipe = replace(recipe, augmentation=AUGMENTED)
+    together, losses = train(population, x, y, recipe, [1, 2, 3])
+    alone, loss = train(normalised("resnet8", [6])[0], x, y, recipe, [2])
+    same_tensors(together[1:2], alone, rtol=0, atol=1e-9)
+    torch.testing.assert_close(losses[:, 1:2], loss, rtol=1e-6, atol=0)
+
+
+def test_every_network_and_epoch_sees_its_own_augmentation(any_execution, monkeypatch):
+    population, x, y, recipe = normalised("resnet8", [5, 5])
+    recipe = replace(recipe, augmentation=AUGMENTED, batch_size=24)
+    drawn = []
+    draw = Augmentation.draw
+    monkeypatch.setattr(Augmentation, "draw", lambda *args: drawn.append(draw(*args)) or drawn[-1])
+    plain, _ = train(population, x, y, replace(recipe, augmentation=None), [0, 1])
+    moved, _ = train(population, x, y, recipe, [0, 1])
+    assert len(drawn) == 3 * 2 and all(not torch.equal(a, b) for i, a in enumerate(drawn) for b in drawn[:i])
+    assert (plain.params["stem.weight"] - moved.params["stem.weight"]).abs().max() > 1e-6
+
+
+def test_resuming_gives_the_same_bits_of_statistics_under_augmentation(any_execution, tmp_path):
+    population, x, y, recipe = normalised("resnet8", [0, 1])
+    recipe = replace(recipe, augmentation=AUGMENTED)
+    whole, losses = train(population, x, y, recipe, [0, 1])
+    for epochs in (1, 2, 3):
+        parts, part_losses = train(
+            normalised("resnet8", [0, 1])[0], x, y, replace(recipe, epochs=epochs), [0, 1], tmp_path / "run"
+        )
+    same_tensors(whole, parts, rtol=0, atol=0)
+    assert torch.equal(losses, part_losses)
+    assert whole.stats["norm.num_batches_tracked"].tolist() == [9, 9]
+    for change in (None, replace(AUGMENTED, shift=1)):
+        with pytest.raises(ValueError, match="other settings or seeds"):
+            train(population, x, y, replace(recipe, augmentation=change), [0, 1], tmp_path / "run")
+
+
+def test_training_leaves_the_statistics_of_the_start_alone():
+    population, x, y, recipe = normalised("mlp", [0])
+    before = {name: s.clone() for name, s in population.tensors.items()}
+    trained, _ = train(population, x, y, recipe, [0])
+    assert all(torch.equal(population.tensors[name], s) for name, s in before.items())
+    assert all(not torch.equal(trained.tensors[name], s) for name, s in before.items())
+
+
+def never(*args):
+    raise AssertionError("work was done")
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(24, 23), (24, 1), (1, 10)])
+def test_batch_of_one_is_refused_for_batch_norm_before_any_work(n, batch_size, tiny, monkeypatch):
+    population, x, y, recipe = normalised("mlp")
+    monkeypatch.setattr(symlib.training, "_run_epoch", never)
+    with pytest.raises(ValueError, match=f"a batch of one: {n} inputs in batches of {batch_size} leave one over"):
+        train(population, x[:n], y[:n], replace(recipe, batch_size=batch_size), [0])
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(24, 22), (24, 24), (24, 100)])
+def test_batches_of_two_and_more_are_enough_for_batch_norm(n, batch_size):
+    population, x, y, recipe = normalised("mlp")
+    train(population, x[:n], y[:n], replace(recipe, batch_size=batch_size, epochs=1), [0])
+
+
+def test_other_norms_take_batches_of_one(tiny, blobs):
+    train(tiny("standard"), blobs[0][:3], blobs[1][:3], replace(RECIPE, batch_size=1, epochs=1), [0])
+
+
+class WithDropout(nn.Module):
+    def __init__(self, dropout):
+        super().__init__()
+        self.linear, self.dropout = nn.Linear(8, 4), dropout
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        (nn.Dropout(0.1), "dropout"),
+        (nn.Sequential(nn.ReLU(), nn.Dropout2d(0.5)), "dropout.1"),
+        (nn.MultiheadAttention(4, 2, dropout=0.1), "dropout"),
+        (nn.TransformerEncoderLayer(4, 2, 4, 0.2), "dropout.self_attn"),
+    ],
+)
+def test_dropout_is_refused_by_name_before_any_work(layer, name, blobs, monkeypatch):
+    model = WithDropout(layer).double()
+    population = initialise(model, constraint(model, Standard(), 0), [0])
+    monkeypatch.setattr(symlib.training, "_run_epoch", never)
+    with pytest.raises(ValueError, match=f"^{name} drops units at random"):
+        train(population, *blobs, RECIPE, [0])
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.0), nn.MultiheadAttention(4, 2)])
+def test_dropout_of_zero_is_allowed(layer, blobs):
+    model = WithDropout(layer).double()
+    population = initialise(model, constraint(model, Standard(), 0), [0])
+    train(population, *blobs, replace(RECIPE, epochs=1), [0])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_training_leaves_the_mode_of_the_model_as_it_was(training):
+    population, x, y, recipe = normalised("mlp")
+    population.model.train(training)
+    population.model.norms[1].train(not training)
+    with pytest.raises(ValueError, match="inputs have 56 features"):
+        train(population, x[..., 1:], y, recipe, [0])
+    train(population, x, y, recipe, [0])
+    assert population.model.training is training and population.model.norms[1].training is not training
+
+
+def test_linear_warmup_ends_after_its_epochs():
+    assert [linear_warmup(25)(e) for e in (0, 1, 24, 25, 99)] == pytest.approx([1 / 25, 2 / 25, 1, 1, 1])

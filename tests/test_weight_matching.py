@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -40,10 +42,10 @@ def undoes(found, perms):
 
 
 def test_weight_matching_recovers_50_of_50_planted_permutations():
+    spec = spec_of(MLP((32, 48, 48, 48, 10)))
     for trial in range(50):
         net = network((32, 48, 48, 48, 10), init_seed=trial)
-        moved, planted = shuffled(net, trial)
-        spec = spec_of(net.model)
+        moved, planted = shuffled(net, trial, spec)
         found = weight_matching(next(net.members()), next(moved.members()), spec, generator("match", trial), restarts=1)
         for group, perm in planted.items():
             # B's unit r is A's unit planted[r], so A's unit planted[r] must be matched with B's unit r.
@@ -123,7 +125,7 @@ def straightforward(a, b, spec, source):
                     if axis == Units(n, group):
                         others = {g: p for g, p in perms.items() if g != group}
                         held = permute(spec, others, {name: b[name]})[name]
-                        gain += a[name].movedim(i, 0).flatten(1) @ held.movedim(i, 0).flatten(1).T
+                        gain += a[name].movedim(i, 0).reshape(n, -1) @ held.movedim(i, 0).reshape(n, -1).T
             trial = perms | {group: torch.from_numpy(linear_sum_assignment(gain.numpy(), maximize=True)[1])}
             if objective(trial) > objective(perms) * (1 + 1e-9):
                 perms, moved = trial, True
@@ -179,7 +181,7 @@ def test_objective_never_falls_from_sweep_to_sweep(build):
         if found.sweeps < bound:
             break
     assert len(sums) > 3 and sums[1] > sums[0]
-    assert all(after >= before for before, after in zip(sums, sums[1:], strict=False))
+    assert all(after >= before for before, after in pairwise(sums))
     moved = permute(spec, found.perms, b)
     assert found.objective == pytest.approx(sum((a[name] * moved[name]).sum().item() for name in a), rel=1e-5)
 

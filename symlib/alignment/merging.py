@@ -29,7 +29,7 @@ def align_all(
     """
     if len(population) < 2:
         raise ValueError(f"merging needs at least 2 networks, got {len(population)}")
-    members = [dict(member) for member in population.members()]
+    members = [{name: member[name] for name in population.params} for member in population.members()]
     total = {name: w.sum(0) for name, w in population.params.items()}
     found = [Alignment(identity(spec.sizes), 0.0, 0) for _ in members]
     rounds, moved = 0, True

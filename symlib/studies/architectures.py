@@ -51,9 +51,9 @@ TASKS = {
     "ResNet-8, digits": Task(
         _resnet,
         WAsymmetry((4, 18, 18, 18, 36, 2, 36, 72, 4, 8), 2.0),
-        Recipe(20, 64, lr=1e-2, weight_decay=0.0, schedule=geometric_warmup(0.01, 13)),
+        Recipe(14, 64, lr=1e-2, weight_decay=0.0, schedule=geometric_warmup(0.01, 9)),
     ),
-    "GNN, random graph": Task(_gnn, LIM_GNN, Recipe(200, 1000, lr=1e-3, weight_decay=0.0, schedule=linear_warmup(25))),
+    "GNN, random graph": Task(_gnn, LIM_GNN, Recipe(100, 1000, lr=2e-3, weight_decay=0.0, schedule=linear_warmup(25))),
 }
 
 
