@@ -11,6 +11,7 @@ from torch.func import functional_call
 from symlib.alignment.axes import Concat, Product, Units, occurrences, order
 from symlib.alignment.permutation import permute, random_perms
 from symlib.alignment.tracing import check_function_kept, specification
+from symlib.alignment.unification import Node, Untieable, concat, cut, factors, product, regroup, segments, split, tie
 from symlib.asymmetry import Sigma, activation_for, statistics
 from symlib.data.torchvision_import import torchvision
 from symlib.networks.gnn import GNN
@@ -317,6 +318,12 @@ def test_what_cannot_be_followed_is_named(between, message):
         specification(Through(between), torch.randn(2, 5))
 
 
+def test_view_that_tears_units_apart_is_refused():
+    with pytest.raises(ValueError, match="factors of 2 do not make an axis of 4"):
+        # 2 x 4 units, read as 4 x 2 by a map of their own
+        specification(Through(lambda h: h.view(-1, 2, 4).flatten(1).view(-1, 4, 2).flatten(1)), torch.randn(2, 5))
+
+
 def test_module_with_an_unknown_operator_is_named():
     class Inner(nn.Module):
         def forward(self, x):
@@ -409,3 +416,68 @@ def test_unused_parameters_stay_in_order_and_make_no_groups():
     model.spare = nn.Linear(4, 4)
     spec = specification(model, torch.randn(2, 5))
     assert spec.axes["spare.weight"] == (Units(4), Units(4)) and spec.sizes == {"first": 8}
+
+
+def sizes(nodes):
+    return [node.size for node in nodes]
+
+
+def test_foldings_of_different_factors_are_tied_through_common_ones():
+    """2 x 6 x 5 and 4 x 15 have the factors 2, 2, 3 and 5 in common, and those move together."""
+    first, second = product([Node(n) for n in (2, 6, 5)]), product([Node(n) for n in (4, 15)])
+    tie(first, second)
+    assert sizes(factors(first)) == sizes(factors(second)) == [2, 2, 3, 5]
+    assert [a is b for a, b in zip(factors(first), factors(second), strict=True)] == [True] * 4
+    for wrong in ([Node(3), Node(20)], [Node(5), Node(12)]):
+        with pytest.raises(Untieable, match="do not split into"):
+            tie(first, product(wrong))
+    with pytest.raises(Untieable, match="an axis of 60 cannot move with one of 59"):
+        tie(first, Node(59))
+
+
+def test_segments_are_tied_through_common_cuts():
+    first, second = concat([Node(n) for n in (2, 6, 4)]), concat([Node(n) for n in (5, 3, 4)])
+    tie(first, second)
+    assert sizes(segments(first)) == sizes(segments(second)) == [2, 3, 3, 4]
+    assert [a.find() is b.find() for a, b in zip(segments(first), segments(second), strict=True)] == [True] * 4
+
+
+def test_cuts_go_between_blocks_and_not_through_them():
+    folded = product([Node(6), Node(2)])
+    one, other = cut(folded, (4, 12))
+    assert (sizes(factors(one)), sizes(factors(other))) == ([2, 2], [4, 2])
+    with pytest.raises(Untieable, match="a cut at 3 goes through blocks of 2"):
+        cut(product([Node(6), Node(2)]), (3, 12))
+
+
+def test_pins_spread_to_all_that_is_tied_and_to_parts():
+    loose, fixed, parts = Node(6), Node(6), [Node(2), Node(3)]
+    fixed.pin()
+    tie(loose, product(parts))
+    assert not any(part.pinned for part in parts)
+    tie(fixed, loose)
+    assert all(leaf.pinned for leaf in (*loose.leaves(), *fixed.leaves(), *parts))
+    assert Node(1).pinned and not any(part.pinned for part in split(Node(12), 3))
+    assert all(part.pinned for part in split(fixed, 2))
+    with pytest.raises(Untieable, match="a part of itself"):
+        tie(whole := Node(4), concat([whole, Node(0)]))
+
+
+def test_equal_blocks_of_a_concatenation_move_alike():
+    first, second = Node(4), Node(4)
+    count, block = split(concat([first, second]), 2)
+    assert count.size == 2 and count.pinned and block.size == 4 and not block.pinned
+    assert first.find() is second.find() is block.find()
+
+
+def test_views_keep_what_varies_fastest():
+    channels, positions = Node(6), Node(4)
+    (folded,) = regroup([channels, positions], (24,))
+    assert factors(folded) == [channels, positions]
+    assert regroup([folded], (6, 1, 4))[::2] == [channels, positions]
+    outer, inner = regroup([folded], (3, 8))
+    assert sizes(factors(outer)) == [3] and sizes(factors(inner)) == [2, 4]
+    with pytest.raises(Untieable, match="factors of 2 do not make an axis of 3"):
+        regroup([Node(2), Node(3)], (3, 2))
+    with pytest.raises(Untieable, match="5 entries do not split into 3 equal blocks"):
+        regroup([Node(5), Node(3)], (3, 5))

@@ -117,13 +117,13 @@ def regroup(nodes: Sequence[Node], shape: Sequence[int]) -> list[Node]:
     for size in shape:
         taken: list[Node] = []
         while (have := prod(f.size for f in taken)) < size:
+            if size % have:
+                raise Untieable(f"factors of {have} do not make an axis of {size}")
             first, wanted = left.pop(0), size // have
             if first.size > wanted:
                 first, rest = split(first, wanted)
                 left.insert(0, rest)
             taken.append(first)
-        if have != size:
-            raise Untieable(f"factors of {have} do not make an axis of {size}")
         axes.append(product(taken))
     return axes
 

@@ -85,6 +85,9 @@ class _Descent:
             for i, axis in enumerate(axes):
                 for group, entries in occurrences(axis):
                     self.uses[group].append(_Use(name, i, entries, a[name]))
+        self.quadratic = {g for g, uses in self.uses.items() if len({u.name for u in uses}) < len(uses)}
+        size = {name: float(a[name].norm() * w.norm()) * 8 * torch.finfo(w.dtype).eps for name, w in b.items()}
+        self.rounding = {group: sum(size[use.name] for use in uses) for group, uses in self.uses.items()}
 
     def run(self, perms: Perms, source: torch.Generator, max_sweeps: int) -> Alignment:
         """Descend from one start until nothing moves."""
@@ -112,24 +115,29 @@ class _Descent:
         uses = self.uses[group]
         gain = sum(use.gain_in(now[use.name]) for use in uses)
         step = torch.from_numpy(linear_sum_assignment(gain.cpu().numpy(), maximize=True)[1])
+        gained = (gain[torch.arange(len(gain)), step] - gain.diagonal()).sum(dtype=torch.float64)
+        # Only a gain beyond rounding is taken, or ties would flip for ever.
+        if not gained > self.rounding[group]:
+            return None
         before = {use.name: now[use.name] for use in uses}
         after = permute(self.spec, {group: step}, before)
-        # The gain is rounded, and wrong where the group meets itself; only a real one is taken, or ties flip for ever.
-        old = self._objective(before)
-        return (step, after) if self._objective(after) > old + 1e-9 * abs(old) else None
+        # Where a group meets itself the gain was computed as if one side stood still.
+        if group in self.quadratic and not self._objective(after) > self._objective(before):
+            return None
+        return step, after
 
     def _outdated(self, group: str, step: Tensor, changed: dict[str, Tensor]) -> set[str]:
         """Bring the kept gains up to date after a reordering, and return the groups that have to be solved again."""
         stale = set()
         for other, uses in self.uses.items():
             for use in (use for use in uses if use.name in changed and use.gain is not None):
-                if other == group and sum(u.name == use.name for u in uses) == 1:
-                    use.gain = use.gain[:, step.to(use.gain.device)]
+                if other == group and group not in self.quadratic:
+                    use.gain = use.gain.index_select(1, step.to(use.gain.device))
                 else:
                     use.gain = None
                     stale.add(other)
         return stale
 
     def _objective(self, b: dict[str, Tensor]) -> float:
-        # float64: a sum over a million products must not fall from one sweep to the next.
+        # float64: descents are compared by sums over millions of products.
         return sum(float(torch.dot(self.a[name].flatten().double(), w.flatten().double())) for name, w in b.items())
