@@ -136,7 +136,7 @@ def test_impossible_resnets_are_refused(options, message):
         ResNet(**options)
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 8, 8), (3, 8, 8), (2, 8, 8, 3)])
+@pytest.mark.parametrize("shape", [(2, 1, 8, 8), (2, 3, 8), (2, 8, 8, 3)])
 def test_resnet_names_the_images_it_wants(shape):
     with pytest.raises(ValueError, match=r"shape \(batch, 3, height, width\), got \(" + str(shape[0])):
         ResNet(8, 0.5)(torch.zeros(shape))
