@@ -23,7 +23,7 @@ class Traced:
 
     axes: Axes
     shape: tuple[int, ...]
-    made_by: Call  # the node of the graph
+    made_by: Call | None = None  # the node of the graph
     weight: str | None = None  # name, if it is a parameter
 
 
@@ -113,14 +113,14 @@ def linear(context: Context, x: Traced, weight: Traced, bias: Traced | None = No
 def matmul(context: Context, a: Traced, b: Traced) -> Axes:
     """Follow a matrix product, batched or not."""
     tie(a.axes[-1], b.axes[max(len(b.axes) - 2, 0)])
-    batch = [Traced(t.axes[:-2], t.shape[:-2], t.made_by) for t in (a, b) if len(t.axes) > 2]
+    batch = [Traced(t.axes[:-2], t.shape[:-2]) for t in (a, b) if len(t.axes) > 2]
     return [*(tie_aligned(batch) if batch else []), *a.axes[-2:-1], *(b.axes[-1:] if len(b.axes) > 1 else [])]
 
 
 @rule("addmm", "baddbmm")
 def addmm(context: Context, bias: Traced, a: Traced, b: Traced, **kwargs: Any) -> Axes:
     """Follow bias + a b."""
-    return tie_aligned([Traced(matmul(context, a, b), context.shape, context.call), bias])
+    return tie_aligned([Traced(matmul(context, a, b), context.shape), bias])
 
 
 @rule("einsum")
@@ -299,7 +299,7 @@ def chunk(context: Context, x: Traced, how: Any, dim: int = 0) -> list[Axes]:
 def cat(context: Context, tensors: Sequence[Traced], dim: int = 0) -> Axes:
     """Follow tensors put one after another."""
     dim %= len(context.shape)
-    others = [Traced([*t.axes[:dim], Node(1), *t.axes[dim + 1 :]], _without(t.shape, dim), t.made_by) for t in tensors]
+    others = [Traced([*t.axes[:dim], Node(1), *t.axes[dim + 1 :]], _without(t.shape, dim)) for t in tensors]
     axes = tie_aligned(others)
     axes[dim] = concat([t.axes[dim] for t in tensors])
     return axes
@@ -351,7 +351,7 @@ def embedding(context: Context, weight: Traced, indices: Traced, *args: Any, **k
 @rule("scaled_dot_product_attention")
 def attention(context: Context, query: Traced, key: Traced, value: Traced, mask: Any = None, *a: Any, **k: Any) -> Axes:
     """Follow attention: batches and heads line up, queries meet keys, and values are averaged over positions."""
-    batch = tie_aligned([Traced(t.axes[:-2], t.shape[:-2], t.made_by) for t in (query, key, value)])
+    batch = tie_aligned([Traced(t.axes[:-2], t.shape[:-2]) for t in (query, key, value)])
     tie(query.axes[-1], key.axes[-1])
     tie(key.axes[-2], value.axes[-2])
     for axis in (query.axes[-2], key.axes[-2]):  # masks and causality know positions

@@ -117,28 +117,23 @@ def _place(call: Call) -> str:
 def _named(model: nn.Module, weights: dict[str, Traced], context: Context) -> PermutationSpec:
     """Name the free nodes after the weight that first has them, rows before columns."""
     names: dict[Node, str] = {}
-    parameters = [name for name, _ in model.named_parameters()]
+    parameters, moving = dict(model.named_parameters()), statistics(model)
+    unused = {name: w for name, w in (parameters | moving).items() if name not in weights}
+    weights = weights | {name: Traced([fixed(n) for n in w.shape], tuple(w.shape)) for name, w in unused.items()}
     for name in parameters:
-        for axis in weights[name].axes if name in weights else []:
-            free = [leaf for leaf in axis.leaves() if not leaf.pinned and leaf not in names]
-            base = name.removesuffix(".weight")
-            for i, leaf in enumerate(dict.fromkeys(free)):
-                taken = len(free) > 1 or base in names.values()
-                names[leaf] = f"{base}:{i + list(names.values()).count(base)}" if taken else base
+        leaves = [leaf for axis in weights[name].axes for leaf in axis.leaves()]
+        free = list(dict.fromkeys(leaf for leaf in leaves if not leaf.pinned and leaf not in names))
+        base = name.removesuffix(".weight")
+        names |= {leaf: base if len(free) == 1 else f"{base}:{i}" for i, leaf in enumerate(free)}
     if not names:
         raise ValueError(
             f"no unit of {type(model).__name__} can be reordered: every axis is tied to a fixed matrix, a position or "
             "an output"
         )
-
-    def finished(wanted: list[str]) -> dict:
-        unused = {n: t for n, t in {**dict(model.named_parameters()), **statistics(model)}.items() if n not in weights}
-        axes = {name: tuple(axis.axis(names) for axis in traced.axes) for name, traced in weights.items()}
-        axes |= {name: tuple(fixed(size).axis(names) for size in t.shape) for name, t in unused.items()}
-        return {name: axes[name] for name in wanted}
-
-    readings = {group: _readings(node, context, names) for node, group in names.items()}
-    return PermutationSpec(finished(parameters), finished(list(statistics(model))), readings)
+    axes, stats = (
+        {name: tuple(axis.axis(names) for axis in weights[name].axes) for name in mine} for mine in (parameters, moving)
+    )
+    return PermutationSpec(axes, stats, {group: _readings(node, context, names) for node, group in names.items()})
 
 
 def _readings(group: Node, context: Context, names: dict[Node, str]) -> tuple[Reading, ...]:
