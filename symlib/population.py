@@ -274,4 +274,5 @@ def passes(model: nn.Module, x: Tensor) -> list[Tensor]:
 
 def fast_layout(images: Tensor) -> Tensor:
     """Return a batch of images with the channels innermost in memory, which CPUs convolve up to 1.4 times faster."""
-    return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
+    on_cpu = images.dim() == 4 and not images.is_cuda  # on GPUs such batches are mapped over, which has no layouts
+    return images.contiguous(memory_format=torch.channels_last) if on_cpu else images

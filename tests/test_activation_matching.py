@@ -86,7 +86,7 @@ def test_planted_permutations_of_any_network_are_recovered(build, x):
         perms = random_perms(spec.sizes, generator("perms", trial))
         found = activation_matching(model, a, permute(spec, perms, a), spec, x)
         # A ReLU that is off on all inputs leaves its unit without a correlation, 0 in the mean.
-        alive = {group: torch.cat(units).std(0) > 1e-6 for group, units in record(model, a, spec, x).items()}
+        alive = {group: torch.cat(units).std(0) > 1e-6 for (group,), units in record(model, a, spec, x).items()}
         share = torch.cat(list(alive.values())).double().mean().item()
         assert share > 0.8
         assert found.objective == pytest.approx(share, abs=1e-4)
@@ -95,15 +95,36 @@ def test_planted_permutations_of_any_network_are_recovered(build, x):
             assert recovered[alive[group][perm]].all(), (trial, group)
 
 
-def test_hidden_layer_of_a_transformer_is_recovered_beside_several_heads():
-    # Heads, and the entries inside them, are matched each as if the others stood in order, which is a guess.
-    model, a = drawn(lambda: nn.TransformerEncoderLayer(16, 4, 11, 0.0, batch_first=True))
-    x = torch.randn(30, 6, 16, generator=generator("x"))
-    spec = specification(model, x)
-    assert sorted(spec.sizes.values()) == [4, 4, 11]
-    perms = random_perms(spec.sizes, generator("perms"))
-    found = activation_matching(model, a, permute(spec, perms, a), spec, x)
-    assert torch.equal(found.perms["linear1"][perms["linear1"]], torch.arange(11))
+class GroupedConvolutions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.grouped = nn.Conv2d(1, 12, 3, padding=1), nn.Conv2d(12, 12, 3, padding=1, groups=3)
+        self.norm, self.out = nn.GroupNorm(6, 12), nn.Linear(12, 4)
+
+    def forward(self, x):
+        return self.out(self.norm(self.grouped(self.first(x).tanh())).tanh().mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("build", "x"),
+    [
+        (
+            lambda: nn.TransformerEncoderLayer(16, 4, 11, 0.0, batch_first=True, activation="gelu"),
+            torch.randn(60, 6, 16, generator=generator("x")),
+        ),
+        (GroupedConvolutions, torch.randn(60, 1, 6, 6, generator=generator("x"))),
+    ],
+    ids=["four heads", "grouped convolutions"],
+)
+def test_groups_that_fold_into_one_axis_are_recovered_together(build, x):
+    for trial in range(5):
+        model, a = drawn(build, trial)
+        spec = specification(model, x[:2])
+        perms = random_perms(spec.sizes, generator("perms", trial))
+        found = activation_matching(model, a, permute(spec, perms, a), spec, x)
+        assert found.objective == pytest.approx(1, abs=1e-4)
+        for group, perm in perms.items():
+            assert torch.equal(found.perms[group][perm], torch.arange(len(perm))), (trial, group)
 
 
 def seen_by_hooks(model, tensors, x, places):
@@ -200,7 +221,7 @@ def test_networks_are_matched_in_evaluation_mode_and_stay_as_they_were():
 def test_module_called_twice_is_seen_twice():
     model, a = drawn(Twice)
     x = torch.randn(7, 5, generator=generator("x"))
-    first, second, last = record(model, a, specification(model, x), x)["first"]
+    first, second, last = record(model, a, specification(model, x), x)["first",]
     hidden = torch.relu(x @ a["first.weight"].T + a["first.bias"])
     torch.testing.assert_close(first, hidden)
     again = torch.relu(hidden @ a["square.weight"].T + a["square.bias"])
@@ -219,7 +240,7 @@ def test_units_are_seen_where_they_are_made_if_nothing_linear_reads_them():
 
     model, a = drawn(Head)
     x = torch.randn(7, 5, generator=generator("x"))
-    (made,) = record(model, a, specification(model, x), x)["first"]
+    (made,) = record(model, a, specification(model, x), x)["first",]
     torch.testing.assert_close(made, x @ a["first.weight"].T + a["first.bias"])
 
 

@@ -4,6 +4,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from symlib.alignment.axes import Perms
 from symlib.alignment.permutation import Alignment, PermutationSpec, check_same_architecture
 from symlib.alignment.recording import record
 
@@ -17,6 +18,8 @@ def activation_matching(
     chunk: int = 100,
 ) -> Alignment:
     """Maximise the Pearson correlation between matched units, each group on its own.
+
+    Groups that fold into one axis, such as attention heads and the coordinates inside, are matched in turns.
 
     Args:
         model: The architecture of both networks.
@@ -36,18 +39,57 @@ def activation_matching(
     every position of an image counts as a sample. Pearson, maximised.
     """
     check_same_architecture(a, b, spec)
-    moments = {group: _Moments() for group in spec.readings}
+    moments: dict[tuple[str, ...], _Moments] = {}
     for inputs in x.split(max(chunk, getattr(model, "inputs_per_pass", 0))):
         first, second = record(model, a, spec, inputs), record(model, b, spec, inputs)
-        for group, sums in moments.items():
-            for one, other in zip(first[group], second[group], strict=True):
+        for groups in first:
+            sums = moments.setdefault(groups, _Moments())
+            for one, other in zip(first[groups], second[groups], strict=True):
                 sums.add(one, other)
-    correlations = {group: sums.correlation() for group, sums in moments.items()}
-    perms = {
-        group: torch.from_numpy(linear_sum_assignment(r.numpy(), maximize=True)[1]) for group, r in correlations.items()
+    correlations = {
+        groups: sums.correlation().view(*[spec.sizes[g] for g in groups] * 2) for groups, sums in moments.items()
     }
-    matched = torch.cat([r[torch.arange(len(r)), perms[group]] for group, r in correlations.items()])
-    return Alignment(perms, float(matched.mean()), sweeps=1)
+    perms, sweeps = _assign(correlations, list(spec.sizes))
+    matched = torch.cat([_matched(r, groups, perms).flatten() for groups, r in correlations.items()])
+    return Alignment(perms, float(matched.mean()), sweeps)
+
+
+def _assign(correlations: dict[tuple[str, ...], Tensor], groups: list[str]) -> tuple[Perms, int]:
+    """Solve one assignment problem per group; again and again where groups are seen jointly, until nothing moves."""
+    perms: Perms = {}
+    sweeps, moved = 0, True
+    while moved:
+        sweeps, moved = sweeps + 1, False
+        for group in groups:
+            gain = sum(_gain(r, together, group, perms) for together, r in correlations.items() if group in together)
+            best = torch.from_numpy(linear_sum_assignment(gain.numpy(), maximize=True)[1])
+            rows = torch.arange(len(gain))
+            if group not in perms or gain[rows, best].sum() > gain[rows, perms[group]].sum() + 1e-9:
+                joint = any(group in together and len(together) > 1 for together in correlations)
+                perms, moved = perms | {group: best}, moved or joint
+    return perms, sweeps
+
+
+def _gain(r: Tensor, together: tuple[str, ...], group: str, perms: Perms) -> Tensor:
+    """Return the correlation gained if unit j of B becomes unit i, over all units of the other groups.
+
+    The other groups stand as they are; one that has not been matched yet is given the best partner of each unit.
+    """
+    mine, n = together.index(group), len(together)
+    others = [other for other in together if other != group]
+    r = r.movedim((mine, n + mine), (0, 1))
+    for left, other in zip(range(len(others), 0, -1), others, strict=True):
+        pairs = r.movedim((2, 2 + left), (-2, -1))
+        partners = pairs[..., torch.arange(len(perms[other])), perms[other]] if other in perms else pairs.amax(-1)
+        r = partners.sum(-1)
+    return r
+
+
+def _matched(r: Tensor, together: tuple[str, ...], perms: Perms) -> Tensor:
+    """Return the correlation of every joint unit with its partner, shape (units of the first, ...)."""
+    partners = torch.meshgrid(*[perms[group] for group in together], indexing="ij")
+    own = torch.meshgrid(*[torch.arange(len(perms[group])) for group in together], indexing="ij")
+    return r[(*own, *partners)]
 
 
 class _Moments:

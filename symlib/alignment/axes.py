@@ -92,6 +92,30 @@ def occurrences(axis: Axis) -> Iterator[tuple[str, Tensor]]:
     return _occurrences(axis, torch.arange(axis.size)[:, None])
 
 
+def joint_occurrences(axis: Axis) -> Iterator[tuple[tuple[str, ...], Tensor]]:
+    """Yield the groups of an axis with their entries, those that share all entries together.
+
+    Attention heads and the coordinates inside them, say: an entry belongs to one unit of each.
+
+    Yields:
+        (groups, entries of shape (product of their units, entries each), int64), the last group varying fastest.
+
+    >>> [(g, e.flatten().tolist()) for g, e in joint_occurrences(Product((Units(2, "heads"), Units(2, "inside"))))]
+    [(('heads', 'inside'), [0, 1, 2, 3])]
+    """
+    together: dict[tuple[int, ...], list[tuple[str, Tensor]]] = {}
+    for group, entries in occurrences(axis):
+        together.setdefault(tuple(entries.flatten().sort().values.tolist()), []).append((group, entries))
+    for shared in together.values():
+        unit = torch.zeros(axis.size, dtype=torch.int64)
+        for _, entries in shared:
+            inside = torch.arange(len(entries)).repeat_interleave(entries.shape[1])
+            unit[entries.flatten()] = unit[entries.flatten()] * len(entries) + inside
+        every = shared[0][1].flatten().sort().values
+        n_joint = prod(len(entries) for _, entries in shared)
+        yield tuple(group for group, _ in shared), every[unit[every].argsort(stable=True)].view(n_joint, -1)
+
+
 def _occurrences(axis: Axis, entries: Tensor) -> Iterator[tuple[str, Tensor]]:
     match axis:
         case Units(_, None):

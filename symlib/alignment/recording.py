@@ -1,6 +1,5 @@
 """The hidden units of a running network, seen where a permutation specification says that they can be seen."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -9,13 +8,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from symlib.alignment.axes import occurrences
-from symlib.alignment.permutation import PermutationSpec, Reading
+from symlib.alignment.axes import joint_occurrences
+from symlib.alignment.permutation import PermutationSpec
 from symlib.population import mode
 
 
 @torch.no_grad()
-def record(model: nn.Module, tensors: dict[str, Tensor], spec: PermutationSpec, x: Tensor) -> dict[str, list[Tensor]]:
+def record(
+    model: nn.Module, tensors: dict[str, Tensor], spec: PermutationSpec, x: Tensor
+) -> dict[tuple[str, ...], list[Tensor]]:
     """Run one network in evaluation mode and return the activations of every group.
 
     Args:
@@ -25,7 +26,8 @@ def record(model: nn.Module, tensors: dict[str, Tensor], spec: PermutationSpec, 
         x: Inputs, shape (batch, ...).
 
     Returns:
-        Name of a group -> one tensor per place, shape (samples, units); every position of an image is a sample.
+        Groups -> one tensor per place, shape (samples, units); every position of an image is a sample. Groups that
+        fold into one axis are seen jointly, the units of the last varying fastest.
 
     Raises:
         ValueError: If a linear map of the specification did not run, or no linear map shows a group.
@@ -35,7 +37,8 @@ def record(model: nn.Module, tensors: dict[str, Tensor], spec: PermutationSpec, 
             f"cannot record activations: no linear or convolution layer reads or makes the units of {unseen[0]}; use "
             "weight matching"
         )
-    wanted = {(reading.weight, reading.made) for readings in spec.readings.values() for reading in readings}
+    places = dict.fromkeys(reading for readings in spec.readings.values() for reading in readings)
+    wanted = {(place.weight, place.made) for place in places}
     watch = _Watch({(tensors[name].data_ptr(), made): (name, made) for name, made in wanted})
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
@@ -46,15 +49,15 @@ def record(model: nn.Module, tensors: dict[str, Tensor], spec: PermutationSpec, 
         functional_call(model, tensors, (x,))
     if missing := sorted(wanted - watch.seen.keys()):
         raise ValueError(f"cannot record activations: the network never multiplied anything by {missing[0][0]}")
-    return {
-        group: [
-            units
-            for reading in readings
-            for seen in watch.seen[reading.weight, reading.made]
-            for units in _units(seen, reading, group)
-        ]
-        for group, readings in spec.readings.items()
-    }
+    found: dict[tuple[str, ...], list[Tensor]] = {}
+    for place in places:
+        for seen in watch.seen[place.weight, place.made]:
+            samples = seen.flatten(0, -2)
+            for groups, entries in joint_occurrences(place.axis):
+                whole = torch.equal(entries.flatten(), torch.arange(samples.shape[1])) and entries.shape[1] == 1
+                units = samples if whole else samples[:, entries.T.to(samples.device)].flatten(0, 1)
+                found.setdefault(groups, []).append(units)
+    return found
 
 
 class _Watch(TorchDispatchMode):
@@ -79,11 +82,3 @@ class _Watch(TorchDispatchMode):
         for made, tensor in enumerate((data, result)):
             if (name := self.names.get((weight.data_ptr(), bool(made)))) is not None:
                 self.seen.setdefault(name, []).append(tensor)
-
-
-def _units(seen: Tensor, reading: Reading, group: str) -> Iterator[Tensor]:
-    samples = seen.flatten(0, -2)
-    for found, entries in occurrences(reading.axis):
-        if found == group:
-            whole = entries.shape[1] == 1 and len(entries) == samples.shape[1]
-            yield samples if whole else samples[:, entries.T.to(samples.device)].flatten(0, 1)

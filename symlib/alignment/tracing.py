@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.export.graph_signature import InputKind
 from torch.func import functional_call
 from torch.fx import Node as Call
+from torch.utils._pytree import tree_leaves
 
-from symlib.alignment.permutation import PermutationSpec, Reading, permute, random_perms
+from symlib.alignment.permutation import PermutationSpec, Reading, permute
 from symlib.alignment.rules import Context, Traced, fixed, rule_for
 from symlib.alignment.unification import Node
 from symlib.asymmetry import refuse_shared_weights, statistics
@@ -138,11 +139,12 @@ def _named(model: nn.Module, weights: dict[str, Traced], context: Context) -> Pe
 
 def _readings(group: Node, context: Context, names: dict[Node, str]) -> tuple[Reading, ...]:
     """Return where the units of a group are seen: wherever a linear map reads them, else where one makes them."""
-    found = {
-        r.read: Reading(r.weight, r.into.axis(names)) for r in reversed(context.readings) if group in r.into.leaves()
-    }
+    read: dict[Call, Reading] = {}  # one reading for maps that share their input
+    for reading in context.readings:
+        if group in reading.into.leaves():
+            read.setdefault(reading.read, Reading(reading.weight, reading.into.axis(names)))
     made = [Reading(r.weight, r.out.axis(names), made=True) for r in context.readings if group in r.out.leaves()]
-    return tuple(dict.fromkeys(reversed(found.values()))) or tuple(dict.fromkeys(made))
+    return tuple(dict.fromkeys(read.values())) or tuple(dict.fromkeys(made))
 
 
 def check_function_kept(spec: PermutationSpec, model: nn.Module, x: Tensor) -> None:
@@ -168,12 +170,15 @@ def check_function_kept(spec: PermutationSpec, model: nn.Module, x: Tensor) -> N
         name: b.double() if b.is_floating_point() else b for name, b in model.named_buffers() if name not in own
     }
     inputs = x.double() if x.is_floating_point() else x
-    moved = permute(spec, random_perms(spec.sizes, source), tensors)
+    moved = permute(spec, {group: _cycle(n, source) for group, n in spec.sizes.items()}, tensors)
     with torch.no_grad(), mode(model, training=False):
-        before, after = (
-            torch.utils._pytree.tree_leaves(functional_call(model, t | fixed_buffers, (inputs,)))
-            for t in (tensors, moved)
-        )
+        before, after = (tree_leaves(functional_call(model, t | fixed_buffers, (inputs,))) for t in (tensors, moved))
     worst = max(float((b - a).abs().max() / b.abs().max()) for b, a in zip(before, after, strict=True))
     if not worst <= 1e-8:
         raise ValueError(f"the specification does not keep the function: outputs change by {worst:.1g} of the largest")
+
+
+def _cycle(n: int, source: torch.Generator) -> Tensor:
+    """Return a random permutation that leaves no unit where it was."""
+    order = torch.randperm(n, generator=source)
+    return torch.empty_like(order).index_copy_(0, order, order.roll(1))

@@ -51,7 +51,7 @@ class Node:
 
 
 class Untieable(ValueError):
-    """Two axes cannot be tied because their parts do not line up."""
+    """Axes do not fit together."""
 
 
 def product(parts: Sequence[Node]) -> Node:
@@ -81,8 +81,10 @@ def segments(node: Node) -> list[Node]:
 def tie(a: Node, b: Node) -> None:
     """Say that the entries of two axes move together.
 
+    Where their parts do not line up, nothing moves.
+
     Raises:
-        Untieable: If the two differ in size or in a way that no common refinement resolves.
+        Untieable: If the two differ in size, or one is a part of the other.
     """
     a, b = a.find(), b.find()
     if a is b:
@@ -98,7 +100,13 @@ def tie(a: Node, b: Node) -> None:
             b.pin()
         a.same_as = b
     elif a.kind is Product and b.kind is Product:
-        for one, other in zip(*_refined(factors(a), factors(b)), strict=True):
+        try:
+            pairs = list(zip(*_refined(factors(a), factors(b)), strict=True))
+        except Untieable:
+            a.pin()
+            b.pin()
+            return
+        for one, other in pairs:
             tie(one, other)
     else:
         cuts = sorted({*accumulate(s.size for s in segments(a)), *accumulate(s.size for s in segments(b))})
@@ -107,11 +115,14 @@ def tie(a: Node, b: Node) -> None:
 
 
 def regroup(nodes: Sequence[Node], shape: Sequence[int]) -> list[Node]:
-    """Return the axes of a tensor that is viewed in another shape.
+    """Return the axes of a tensor that is viewed in another shape; one that tears units apart keeps them in order."""
+    try:
+        return _regrouped(nodes, shape)
+    except Untieable:
+        return _in_order(nodes, shape)
 
-    Raises:
-        Untieable: If a unit that may move would be torn apart in a way that is no product.
-    """
+
+def _regrouped(nodes: Sequence[Node], shape: Sequence[int]) -> list[Node]:
     left = [f for node in nodes for f in factors(node) if f.size > 1]
     axes = []
     for size in shape:
@@ -132,7 +143,7 @@ def split(node: Node, outer: int) -> tuple[Node, Node]:
     """Split an axis into `outer` blocks and what is inside a block; for a leaf, everywhere it is used.
 
     Raises:
-        Untieable: If the size is not a multiple, or a product would be cut across.
+        Untieable: If the size is not a multiple.
     """
     node = node.find()
     if node.size % outer:
@@ -159,8 +170,7 @@ def split(node: Node, outer: int) -> tuple[Node, Node]:
 def cut(node: Node, ends: Sequence[int]) -> list[Node]:
     """Cut an axis into consecutive segments that end at the given places, the last at its size.
 
-    Raises:
-        Untieable: If a cut goes through a product whose blocks may move.
+    A product that is cut through one of its blocks stays in order.
     """
     pieces = segments(node)
     result: list[Node] = []
@@ -178,6 +188,14 @@ def cut(node: Node, ends: Sequence[int]) -> list[Node]:
     return result
 
 
+def _in_order(nodes: Sequence[Node], sizes: Sequence[int]) -> list[Node]:
+    """Pin axes and return others that have an order too."""
+    fresh = [Node(size) for size in sizes]
+    for node in (*nodes, *fresh):
+        node.pin()
+    return fresh
+
+
 def _halves(node: Node, first: int) -> tuple[Node, Node]:
     """Cut one segment in two."""
     if node.kind is Units:
@@ -189,7 +207,8 @@ def _halves(node: Node, first: int) -> tuple[Node, Node]:
     outer, *inner = factors(node)
     block = prod(f.size for f in inner)
     if first % block:
-        raise Untieable(f"a cut at {first} goes through blocks of {block}")
+        one, other = _in_order([node], (first, node.size - first))
+        return one, other
     one, other = cut(outer, (first // block, outer.size))
     return product([one, *inner]), product([other, *inner])
 
