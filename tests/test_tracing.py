@@ -341,13 +341,14 @@ def test_module_with_an_unknown_operator_is_named():
         lambda h: torch.roll(h, 1, 1),
         lambda h: h.flip(1),
         lambda h: h * RAMP,
+        lambda h: h + torch.arange(8),
         lambda h: h[:, [1, 0, 2, 3, 4, 5, 6, 7]],
         lambda h: h.index_select(1, RAMP.to(torch.int64)),
         lambda h: h @ (RAMP[:, None] * RAMP),
         lambda h: F.avg_pool1d(h[:, None], 3, 1, 1)[:, 0] + h.max(1, keepdim=True).indices,
         lambda h: torch.stack([h[:, 0]] * 8, 1) + h,
     ],
-    ids=["roll", "flip", "ramp", "index", "index_select", "matrix", "window", "one unit"],
+    ids=["roll", "flip", "ramp", "arange", "index", "index_select", "matrix", "window", "one unit"],
 )
 def test_units_whose_place_matters_stay_in_order(between):
     with pytest.raises(ValueError, match="no unit of Through can be reordered"):
@@ -366,6 +367,7 @@ def test_units_whose_place_matters_stay_in_order(between):
         lambda h: F.layer_norm(h, (8,)),
         lambda h: h.to(h.dtype).type_as(h),
         lambda h: torch.where(h > 0, h, torch.zeros_like(h)),
+        lambda h: F.glu(torch.cat([h, h.tanh()], 1), 1),
     ],
 )
 def test_units_that_are_treated_alike_are_free(between):

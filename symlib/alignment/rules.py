@@ -98,6 +98,20 @@ def constant(context: Context, *args: Any, **kwargs: Any) -> Axes:
     return [Node(size) for size in context.shape]
 
 
+def positions(context: Context, *args: Any, **kwargs: Any) -> Axes:
+    """Make a tensor out of nothing, such as arange: its entries have an order."""
+    return [fixed(size) for size in context.shape]
+
+
+@rule("glu")
+def glu(context: Context, x: Traced, dim: int = -1) -> Axes:
+    """Follow a gate whose two halves are the same units."""
+    dim %= len(x.axes)
+    values, gates = cut(x.axes[dim], (x.shape[dim] // 2, x.shape[dim]))
+    tie(values, gates)
+    return [values if i == dim else axis for i, axis in enumerate(x.axes)]
+
+
 @rule("linear")
 def linear(context: Context, x: Traced, weight: Traced, bias: Traced | None = None) -> Axes:
     """Follow x W^T + b."""
@@ -372,8 +386,9 @@ def getitem(context: Context, several: list[Axes], i: int) -> Axes:
     return several[i]
 
 
-def rule_for(target: Any) -> Rule | None:
-    """Return the rule of an operator, or None if there is none."""
+def rule_for(call: Call) -> Rule | None:
+    """Return the rule of an operator of the graph, or None if there is none."""
+    target = call.target
     if target is operator.getitem:
         return RULES["getitem"]
     name = target._opname.removesuffix("_") if not target._opname.startswith("_") else target._opname
@@ -381,7 +396,9 @@ def rule_for(target: Any) -> Rule | None:
         return RULES[name]
     tagged = [target, getattr(target._overloadpacket, "Tensor", None), getattr(target._overloadpacket, "default", None)]
     tagged += [getattr(getattr(torch.ops.aten, name, None), overload, None) for overload in ("default", "Tensor")]
-    return elementwise if any(t is not None and torch.Tag.pointwise in t.tags for t in tagged) else None
+    if any(t is not None and torch.Tag.pointwise in t.tags for t in tagged):
+        return elementwise
+    return None if call.all_input_nodes else positions
 
 
 def _note(context: Context, x: Traced, weight: Traced, into: Node, out: Node) -> None:

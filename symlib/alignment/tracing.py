@@ -91,7 +91,7 @@ def _traced(call: Call, weight: str | None) -> Traced:
 
 def _follow(call: Call, known: dict[str, Any], context: Context) -> Any:
     """Apply the rule of one operator; a list of tensors if it has several outputs."""
-    rule = rule_for(call.target)
+    rule = rule_for(call)
     if rule is None:
         raise ValueError(
             f"cannot derive a specification: there is no rule for the operator {call.target} in {_place(call)}"
