@@ -89,7 +89,7 @@ def main() -> None:
     )
     for task, make in TASKS.items():
         model, data, recipe = make()
-        chosen = batched_pays(model, dict(model.named_parameters()))
+        chosen = batched_pays(model, {n: p[None] for n, p in model.named_parameters()}, recipe.batch_size)
         work, seen = flops(task), recipe.epochs * len(data.train.x)
         seconds(task, 2, chosen)
         for n in SIZES:

@@ -102,5 +102,5 @@ for (name, method), rows in table.groupby(["architecture", "method"], sort=False
     loss = torch.tensor(rows.pivot(index="pair", columns="lambda", values="test_loss").to_numpy())
     print(f"{name:<20}{plots.METHODS[method].label:<14}barrier {midpoint_barrier(loss).mean():5.2f} nats")
 
-# %% mystnb={"figure": {"caption": "Test loss on the line between two networks for three architectures, two pairs each (thin lines) and their mean.", "name": "fig-architecture-pairs"}, "image": {"alt": "Three panels, for MLP, ResNet-8 and GNN. In each the standard networks' curve has a hump in the middle and the W-asymmetric networks' curve is flat or nearly so."}}
+# %% mystnb={"figure": {"caption": "Test loss on the line between two networks for three architectures, two pairs each (thin lines) and their mean.", "name": "fig-architecture-pairs"}, "image": {"alt": "Three panels, for MLP, ResNet-8 and GNN. In each the standard networks' curve has a high hump in the middle; the W-asymmetric networks' curve is flat for MLP and ResNet and a low hump for the GNN."}}
 plots.architecture_panels(table)

@@ -120,7 +120,7 @@ for method, (a, b) in lines.items():
         columns = {"method": method, "pair": pair, "lambda": lambdas.tolist(), "test_loss": losses}
         tables.append(pd.DataFrame(columns))
 
-# %% mystnb={"figure": {"caption": "A network that this book knows nothing about: standard pairs as they are, the same pairs aligned by weight matching, and W-asymmetric pairs.", "name": "fig-own-network"}, "image": {"alt": "Three curves of test loss along the line between two networks; the standard one has a high hump in the middle, the aligned one a lower hump, the W-asymmetric one is nearly flat."}}
+# %% mystnb={"figure": {"caption": "A network that this book knows nothing about: standard pairs as they are, the same pairs aligned by weight matching, and W-asymmetric pairs.", "name": "fig-own-network"}, "image": {"alt": "Three curves of test loss along the line between two networks; the standard one has a high hump in the middle, the aligned and the W-asymmetric one low humps."}}
 plots.loss_lines(pd.concat(tables), "plain PyTorch network, digits")
 
 # %% [markdown]

@@ -18,9 +18,9 @@ from torch.nn.utils import parametrize
 
 from symlib.asymmetry import Constraint, linear_maps, refuse_shared_weights, statistics
 
-# Measured on two CPU cores (benchmarks/execution.py): below this size per network vmap wins, above it the batched
-# matrix products of a population are slower than the same products one after another.
-BATCHED_UP_TO = 150_000
+# Measured on two CPU cores (benchmarks/execution.py): up to so many multiplications per network and pass, inputs times
+# weights, vmap wins; above, batched matrix products are slower than the same products one after another.
+BATCHED_UP_TO = 10_000_000
 INPUTS_PER_PASS = 1000  # 1,000 rows of a 512-wide layer stay in the cache
 
 
@@ -79,12 +79,13 @@ class Evaluation:
     accuracy: Tensor  # share of correct answers, shape (M,), float64
 
 
-def batched_pays(model: nn.Module, params: dict[str, Tensor]) -> bool:
-    """Say whether vmap over the members is the faster way to run them."""
+def batched_pays(model: nn.Module, params: dict[str, Tensor], n_inputs: int) -> bool:
+    """Say whether vmap over the members is the faster way to run them on so many inputs at a time."""
     if next(iter(params.values())).is_cuda:
         return True
     convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in model.modules())
-    return not convolves and sum(w[0].numel() for w in params.values()) <= BATCHED_UP_TO
+    n_rows = getattr(model, "rows_per_pass", n_inputs)
+    return not convolves and n_rows * sum(w[0].numel() for w in params.values()) <= BATCHED_UP_TO
 
 
 @contextmanager
@@ -214,6 +215,7 @@ def from_models(models: Sequence[nn.Module], constraint: Constraint) -> Populati
 def each(
     population: Population,
     function: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    n_inputs: int,
     beside: dict[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Call a function of one network's tensors for every member, batched where that pays.
@@ -221,13 +223,14 @@ def each(
     Args:
         population: M networks.
         function: Maps the weights and statistics of one member to named tensors.
+        n_inputs: Inputs that the function runs each network on.
         beside: Further tensors of each member that the function gets, shape (M, ...).
 
     Returns:
         The same names with the results of all members stacked, shape (M, ...).
     """
     tensors = population.tensors | (beside or {})
-    if batched_pays(population.model, population.params):
+    if batched_pays(population.model, population.params, n_inputs):
         return vmap(function)(tensors)
     results = [function({name: w[i] for name, w in tensors.items()}) for i in range(len(population))]
     return {name: torch.stack([r[name] for r in results]) for name in results[0]}
@@ -244,7 +247,7 @@ def logits(population: Population, x: Tensor) -> Tensor:
         Logits, shape (M, batch, classes).
     """
     with mode(population.model, training=False):
-        return each(population, lambda member: {"": functional_call(population.model, member, (x,))})[""]
+        return each(population, lambda member: {"": functional_call(population.model, member, (x,))}, len(x))[""]
 
 
 @torch.no_grad()
@@ -267,9 +270,16 @@ def evaluate(population: Population, x: Tensor, y: Tensor) -> Evaluation:
     return Evaluation(loss / len(x), right / len(x))
 
 
-def passes(model: nn.Module, x: Tensor) -> list[Tensor]:
-    """Split inputs into what one pass takes: 1,000 each, or what the model says in `inputs_per_pass`."""
-    return [fast_layout(part) for part in x.split(getattr(model, "inputs_per_pass", INPUTS_PER_PASS))]
+def passes(model: nn.Module, x: Tensor, at_most: int | None = None) -> list[Tensor]:
+    """Split inputs into what one pass takes: 1,000 or the given number, or all if the model computes all anyway.
+
+    Args:
+        model: Has an attribute `rows_per_pass` if it computes so many rows however few are asked for, as on a graph.
+        x: Inputs, shape (n, ...).
+        at_most: Inputs per pass.
+    """
+    size = len(x) if hasattr(model, "rows_per_pass") else at_most or INPUTS_PER_PASS
+    return [fast_layout(part) for part in x.split(size)]
 
 
 def fast_layout(images: Tensor) -> Tensor:

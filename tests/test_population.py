@@ -50,12 +50,13 @@ def test_initialising_leaves_the_global_random_state_alone(tiny):
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_small_networks_are_batched_and_large_ones_are_not():
-    small, large = (
-        {"w": torch.zeros(3, n)} for n in (symlib.population.BATCHED_UP_TO, symlib.population.BATCHED_UP_TO + 1)
-    )
-    assert batched_pays(nn.Linear(1, 1), small) and not batched_pays(nn.Linear(1, 1), large)
-    assert not batched_pays(nn.Conv2d(1, 1, 1), small)  # grouped convolutions are slow
+def test_networks_with_little_work_per_pass_are_batched_and_others_are_not(monkeypatch):
+    monkeypatch.setattr(symlib.population, "BATCHED_UP_TO", 1000)
+    plain, weights = nn.Linear(1, 1), {"w": torch.zeros(3, 100)}
+    assert batched_pays(plain, weights, 10) and not batched_pays(plain, weights, 11)
+    assert not batched_pays(nn.Conv2d(1, 1, 1), weights, 1)  # grouped convolutions are slow
+    plain.rows_per_pass = 11  # computed whatever is asked for
+    assert not batched_pays(plain, weights, 1)
 
 
 @pytest.mark.parametrize("parametrized", [True, False])
@@ -102,7 +103,7 @@ MODELS = {
 
 @pytest.mark.parametrize(("kind", "batched"), [("mlp", False), ("mlp", True), ("resnet8", False)])
 def test_evaluation_uses_running_statistics_and_leaves_the_mode(kind, batched, monkeypatch):
-    monkeypatch.setattr(symlib.population, "batched_pays", lambda model, params: batched)
+    monkeypatch.setattr(symlib.population, "batched_pays", lambda *_: batched)
     build, x = MODELS[kind]
     many = with_batch_norm(build())
     many.model.train()

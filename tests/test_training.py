@@ -281,7 +281,7 @@ def normalised(kind, init_seeds=(0,), asymmetry=None):
 def any_execution(request, monkeypatch):
     """Force one way to run populations, convolutional ones included, then the other."""
     for module in (symlib.population, symlib.training):
-        monkeypatch.setattr(module, "batched_pays", lambda model, params: request.param)
+        monkeypatch.setattr(module, "batched_pays", lambda *_: request.param)
 
 
 def same_tensors(a, b, **tolerance):
@@ -317,7 +317,7 @@ def test_both_ways_to_train_networks_with_batch_norm_agree(kind, asymmetry, monk
     found = []
     for batched in (False, True):
         for module in (symlib.population, symlib.training):
-            monkeypatch.setattr(module, "batched_pays", lambda model, params, batched=batched: batched)
+            monkeypatch.setattr(module, "batched_pays", lambda *_, batched=batched: batched)
         population, *rest = normalised(kind, [0, 1], asymmetry)
         found.append(train(population, *rest, [0, 1])[0])
     same_tensors(*found, rtol=0, atol=1e-9)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from symlib.alignment.axes import Perms
 from symlib.alignment.permutation import Alignment, PermutationSpec, check_same_architecture
 from symlib.alignment.recording import record
+from symlib.population import passes
 
 
 def activation_matching(
@@ -40,7 +41,7 @@ def activation_matching(
     """
     check_same_architecture(a, b, spec)
     moments: dict[tuple[str, ...], _Moments] = {}
-    for inputs in x.split(max(chunk, getattr(model, "inputs_per_pass", 0))):
+    for inputs in passes(model, x, chunk):
         first, second = record(model, a, spec, inputs), record(model, b, spec, inputs)
         for groups in first:
             sums = moments.setdefault(groups, _Moments())

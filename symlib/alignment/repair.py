@@ -37,7 +37,9 @@ def reestimate(population: Population, x: Tensor) -> Population:
             seen += len(inputs)
             for layer in layers:
                 layer.momentum = len(inputs) / seen  # a mean over all inputs so far
-            updated = each(population, lambda member, inputs=inputs: _statistics_after(model, member, inputs))
+            updated = each(
+                population, lambda member, inputs=inputs: _statistics_after(model, member, inputs), len(inputs)
+            )
             population = population.holding(population.params | updated)
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
@@ -107,7 +109,7 @@ def _moments(
             return seen
 
         with mode(model, training=False):
-            moments = each(population, run, wanted or {})
+            moments = each(population, run, len(inputs), wanted)
         for name, value in moments.items():
             sums[name] = sums.get(name, 0.0) + value.double() * (len(inputs) / len(x))
     return {

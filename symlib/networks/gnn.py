@@ -3,7 +3,6 @@
 Works on one whole graph, which it carries along; its inputs are the nodes to classify.
 """
 
-import sys
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
@@ -31,13 +30,11 @@ class GNN(nn.Module):
     Source: Lim et al. (2024), section 5.1 and appendix F.1.2.
     """
 
-    # A pass computes every node, however few are asked for.
-    inputs_per_pass = sys.maxsize
-
     def __init__(
         self, features: Tensor, edges: Tensor, hidden: Sequence[int], n_classes: int, activation: Activation = gelu
     ) -> None:
         super().__init__()
+        self.rows_per_pass = len(features)  # every node, however few are asked for
         starts, neighbours, degree = _compressed(edges, len(features))
         # Not in the state dictionary: they are data.
         self.register_buffer("starts", starts, persistent=False)
