@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +16,16 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
+from torch.utils.flop_counter import FlopCounterMode
 
 from symlib.asymmetry import Constraint, linear_maps, refuse_shared_weights, statistics
 
-# Measured on two CPU cores (benchmarks/execution.py): up to so many multiplications per network and pass, inputs times
-# weights, vmap wins; above, batched matrix products are slower than the same products one after another.
-BATCHED_UP_TO = 10_000_000
+# Measured on two CPU cores (benchmarks/execution.py, benchmarks/populations.py). Batching saves the cost of starting
+# operations, so it pays for many networks with little to do in a pass: few inputs, and few multiplications in all.
+BATCHED_FROM = 3  # networks
+BATCHED_ROWS = 256  # inputs of each
+BATCHED_WORK = 15_000_000  # multiplications of each
+_counted: WeakKeyDictionary[nn.Module, dict[torch.Size, int]] = WeakKeyDictionary()
 INPUTS_PER_PASS = 1000  # 1,000 rows of a 512-wide layer stay in the cache
 
 
@@ -79,13 +84,22 @@ class Evaluation:
     accuracy: Tensor  # share of correct answers, shape (M,), float64
 
 
-def batched_pays(model: nn.Module, params: dict[str, Tensor], n_inputs: int) -> bool:
-    """Say whether vmap over the members is the faster way to run them on so many inputs at a time."""
-    if next(iter(params.values())).is_cuda:
+def batched_pays(model: nn.Module, n_networks: int, x: Tensor) -> bool:
+    """Say whether vmap is the faster way to run so many networks on inputs x, shape (n, ...), each."""
+    if x.is_cuda:
         return True
-    convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in model.modules())
-    n_rows = getattr(model, "rows_per_pass", n_inputs)
-    return not convolves and n_rows * sum(w[0].numel() for w in params.values()) <= BATCHED_UP_TO
+    n_rows = getattr(model, "rows_per_pass", len(x))
+    return n_networks >= BATCHED_FROM and n_rows <= BATCHED_ROWS and multiplications(model, x) <= BATCHED_WORK
+
+
+def multiplications(model: nn.Module, x: Tensor) -> int:
+    """Return the multiplications that linear maps do in one pass over inputs x, counted once per shape and kept."""
+    known = _counted.setdefault(model, {})
+    if x.shape[1:] not in known:
+        with mode(model, training=False), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(x[:1])
+        known[x.shape[1:]] = counter.get_total_flops() // 2
+    return known[x.shape[1:]] * (1 if hasattr(model, "rows_per_pass") else len(x))
 
 
 @contextmanager
@@ -215,7 +229,7 @@ def from_models(models: Sequence[nn.Module], constraint: Constraint) -> Populati
 def each(
     population: Population,
     function: Callable[[dict[str, Tensor]], dict[str, Tensor]],
-    n_inputs: int,
+    x: Tensor,
     beside: dict[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Call a function of one network's tensors for every member, batched where that pays.
@@ -223,14 +237,14 @@ def each(
     Args:
         population: M networks.
         function: Maps the weights and statistics of one member to named tensors.
-        n_inputs: Inputs that the function runs each network on.
+        x: Inputs that the function runs each network on, shape (n, ...).
         beside: Further tensors of each member that the function gets, shape (M, ...).
 
     Returns:
         The same names with the results of all members stacked, shape (M, ...).
     """
     tensors = population.tensors | (beside or {})
-    if batched_pays(population.model, population.params, n_inputs):
+    if batched_pays(population.model, len(population), x):
         return vmap(function)(tensors)
     results = [function({name: w[i] for name, w in tensors.items()}) for i in range(len(population))]
     return {name: torch.stack([r[name] for r in results]) for name in results[0]}
@@ -247,7 +261,7 @@ def logits(population: Population, x: Tensor) -> Tensor:
         Logits, shape (M, batch, classes).
     """
     with mode(population.model, training=False):
-        return each(population, lambda member: {"": functional_call(population.model, member, (x,))}, len(x))[""]
+        return each(population, lambda member: {"": functional_call(population.model, member, (x,))}, x)[""]
 
 
 @torch.no_grad()

@@ -186,7 +186,7 @@ def _run_epoch(population: Population, state: _Progress, batches: _Batches, reci
         # Running statistics are updated in place, that is in the state.
         return F.cross_entropy(functional_call(population.model, params | stats, (inputs,)), labels)
 
-    batched = batched_pays(population.model, state.params, recipe.batch_size)
+    batched = batched_pays(population.model, len(population), batches.x[: recipe.batch_size])
     losses_of = vmap(loss_of) if batched else loss_of
     total = torch.zeros(len(population), device=batches.x.device)
     for member in [slice(None)] if batched else range(len(population)):

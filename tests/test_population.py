@@ -12,16 +12,16 @@ from symlib.interpolation import line, mixing_weights
 from symlib.networks.gnn import GNN
 from symlib.networks.mlp import MLP
 from symlib.networks.resnet import ResNet
-from symlib.population import batched_pays, evaluate, from_models, initialise, logits, mode, passes
+from symlib.population import batched_pays, evaluate, from_models, initialise, logits, mode, multiplications, passes
 from symlib.seeds import generator
 
 from .conftest import ASYMMETRIES
 
 
 @pytest.mark.parametrize("kind", ["standard", "w-asym", "syre", "sigma"])
-@pytest.mark.parametrize("limit", [0, 10**9], ids=["one-at-a-time", "batched"])
-def test_evaluation_equals_a_loop_over_members(tiny, blobs, kind, limit, monkeypatch):
-    monkeypatch.setattr(symlib.population, "BATCHED_UP_TO", limit)
+@pytest.mark.parametrize("batched", [False, True], ids=["one-at-a-time", "batched"])
+def test_evaluation_equals_a_loop_over_members(tiny, blobs, kind, batched, monkeypatch):
+    monkeypatch.setattr(symlib.population, "batched_pays", lambda *_: batched)
     x, y = blobs
     population = tiny(kind, [0, 1, 2])
     monkeypatch.setattr(symlib.population, "INPUTS_PER_PASS", 64)  # 200 is no multiple of it
@@ -50,13 +50,20 @@ def test_initialising_leaves_the_global_random_state_alone(tiny):
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_networks_with_little_work_per_pass_are_batched_and_others_are_not(monkeypatch):
-    monkeypatch.setattr(symlib.population, "BATCHED_UP_TO", 1000)
-    plain, weights = nn.Linear(1, 1), {"w": torch.zeros(3, 100)}
-    assert batched_pays(plain, weights, 10) and not batched_pays(plain, weights, 11)
-    assert not batched_pays(nn.Conv2d(1, 1, 1), weights, 1)  # grouped convolutions are slow
-    plain.rows_per_pass = 11  # computed whatever is asked for
-    assert not batched_pays(plain, weights, 1)
+def test_many_networks_with_little_to_do_are_batched_and_others_are_not(monkeypatch):
+    monkeypatch.setattr(symlib.population, "BATCHED_WORK", 120)
+    small, x = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), torch.zeros(10, 3)
+    assert multiplications(small, x) == 120 and small.training
+    assert batched_pays(small, 3, x) and not batched_pays(small, 2, x)
+    assert not batched_pays(small, 3, torch.zeros(11, 3))
+    monkeypatch.setattr(symlib.population, "BATCHED_WORK", 10**9)
+    assert batched_pays(small, 3, torch.zeros(256, 3)) and not batched_pays(small, 3, torch.zeros(257, 3))
+    small.rows_per_pass = 257  # computed whatever is asked for
+    assert not batched_pays(small, 3, x)
+
+
+def test_multiplications_of_convolutions_count_every_position():
+    assert multiplications(nn.Conv2d(2, 5, 3, padding=1), torch.zeros(3, 2, 4, 4)) == 3 * 16 * 9 * 2 * 5
 
 
 @pytest.mark.parametrize("parametrized", [True, False])

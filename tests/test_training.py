@@ -33,10 +33,16 @@ def same(a, b, **tolerance):
         torch.testing.assert_close(a.params[name], b.params[name], **tolerance)
 
 
-@pytest.fixture(params=[0, 10**9], ids=["one-at-a-time", "batched"])
+def run_batched(monkeypatch, batched):
+    """Force one way to run populations, convolutional ones included."""
+    for module in (symlib.population, symlib.training):
+        monkeypatch.setattr(module, "batched_pays", lambda *_: batched)
+
+
+@pytest.fixture(params=[False, True], ids=["one-at-a-time", "batched"])
 def execution(request, monkeypatch):
     """Force one way to run populations, then the other."""
-    monkeypatch.setattr(symlib.population, "BATCHED_UP_TO", request.param)
+    run_batched(monkeypatch, request.param)
 
 
 @pytest.mark.parametrize("kind", ASYMMETRIES)
@@ -50,8 +56,8 @@ def test_network_of_a_population_equals_it_trained_alone(tiny, blobs, kind, exec
 @pytest.mark.parametrize("kind", ASYMMETRIES)
 def test_both_ways_to_run_a_population_agree(tiny, blobs, kind, monkeypatch):
     found = []
-    for limit in (0, 10**9):
-        monkeypatch.setattr(symlib.population, "BATCHED_UP_TO", limit)
+    for batched in (False, True):
+        run_batched(monkeypatch, batched)
         found.append(train(tiny(kind, [0, 1]), *blobs, RECIPE, [0, 1])[0])
     same(*found, rtol=0, atol=1e-6)
 
@@ -277,13 +283,6 @@ def normalised(kind, init_seeds=(0,), asymmetry=None):
     return initialise(model, fixed, init_seeds), x, y, Recipe(3, batch_size, 1e-2, 0.03)
 
 
-@pytest.fixture(params=[False, True], ids=["one-at-a-time", "batched"])
-def any_execution(request, monkeypatch):
-    """Force one way to run populations, convolutional ones included, then the other."""
-    for module in (symlib.population, symlib.training):
-        monkeypatch.setattr(module, "batched_pays", lambda *_: request.param)
-
-
 def same_tensors(a, b, **tolerance):
     assert a.tensors.keys() == b.tensors.keys()
     for name in a.tensors:
@@ -291,7 +290,7 @@ def same_tensors(a, b, **tolerance):
 
 
 @pytest.mark.parametrize("kind", NORMALISED)
-def test_network_with_batch_norm_equals_it_trained_by_a_plain_loop(kind, any_execution):
+def test_network_with_batch_norm_equals_it_trained_by_a_plain_loop(kind, execution):
     """Weights and running statistics of each member, against torch's own optimiser on one module in training mode."""
     population, x, y, recipe = normalised(kind, [5, 6, 7])
     together, _ = train(population, x, y, recipe, [1, 2, 3])
@@ -326,7 +325,7 @@ def test_both_ways_to_train_networks_with_batch_norm_agree(kind, asymmetry, monk
 AUGMENTED = Augmentation(flip=True, shift=2, cutout=3)
 
 
-def test_augmented_network_of_a_population_equals_it_trained_alone(any_execution):
+def test_augmented_network_of_a_population_equals_it_trained_alone(execution):
     population, x, y, recipe = normalised("resnet8", [5, 6, 7])
     recipe = replace(recipe, augmentation=AUGMENTED)
     together, losses = train(population, x, y, recipe, [1, 2, 3])
@@ -335,7 +334,7 @@ def test_augmented_network_of_a_population_equals_it_trained_alone(any_execution
     torch.testing.assert_close(losses[:, 1:2], loss, rtol=1e-6, atol=0)
 
 
-def test_every_network_and_epoch_sees_its_own_augmentation(any_execution, monkeypatch):
+def test_every_network_and_epoch_sees_its_own_augmentation(execution, monkeypatch):
     population, x, y, recipe = normalised("resnet8", [5, 5])
     recipe = replace(recipe, augmentation=AUGMENTED, batch_size=24)
     drawn = []
@@ -347,7 +346,7 @@ def test_every_network_and_epoch_sees_its_own_augmentation(any_execution, monkey
     assert (plain.params["stem.weight"] - moved.params["stem.weight"]).abs().max() > 1e-6
 
 
-def test_resuming_gives_the_same_bits_of_statistics_under_augmentation(any_execution, tmp_path):
+def test_resuming_gives_the_same_bits_of_statistics_under_augmentation(execution, tmp_path):
     population, x, y, recipe = normalised("resnet8", [0, 1])
     recipe = replace(recipe, augmentation=AUGMENTED)
     whole, losses = train(population, x, y, recipe, [0, 1])

@@ -37,9 +37,7 @@ def reestimate(population: Population, x: Tensor) -> Population:
             seen += len(inputs)
             for layer in layers:
                 layer.momentum = len(inputs) / seen  # a mean over all inputs so far
-            updated = each(
-                population, lambda member, inputs=inputs: _statistics_after(model, member, inputs), len(inputs)
-            )
+            updated = each(population, lambda member, inputs=inputs: _statistics_after(model, member, inputs), inputs)
             population = population.holding(population.params | updated)
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
@@ -109,7 +107,7 @@ def _moments(
             return seen
 
         with mode(model, training=False):
-            moments = each(population, run, len(inputs), wanted)
+            moments = each(population, run, inputs, wanted)
         for name, value in moments.items():
             sums[name] = sums.get(name, 0.0) + value.double() * (len(inputs) / len(x))
     return {
