@@ -30,7 +30,7 @@ from symlib.networks.resnet import ResNet
 from symlib.population import Population, initialise
 from symlib.records import Record
 from symlib.seeds import generator, seed
-from symlib.studies.shards import run_shards
+from symlib.studies.shards import joined_facts, run_shards
 from symlib.training import Recipe, geometric_warmup, train
 
 STUDY = "alignment"
@@ -99,11 +99,7 @@ def run(config: AlignmentStudy) -> Record:
         "seeds": {"init": [seed(config.base_seed, "init", i) for i in range(2 * config.n_pairs)]},
         "objectives": [p.about["objectives"] for p in parts],
         "data_sha256": parts[0].about["data_sha256"],
-        "device": torch.cuda.get_device_name() if config.device == "cuda" else "CPU",
-        "compute_s": round(sum(p.about["compute_s"] for p in parts), 1),
-        "commit": ", ".join(sorted({p.about["commit"] for p in parts})),
-        "date": max(p.about["date"] for p in parts),
-        "joined_commit": records.provenance()["commit"],
+        **joined_facts(parts, config.device),
     }
     record = records.make(STUDY, config.model_dump(exclude={"out"}), pd.concat([p.table for p in parts]), facts)
     if out is not None:

@@ -37,7 +37,7 @@ from symlib.networks.mlp import MLP
 from symlib.population import Population, initialise
 from symlib.records import Record
 from symlib.seeds import generator, seed
-from symlib.studies.shards import run_shards
+from symlib.studies.shards import joined_facts, run_shards
 from symlib.training import Recipe, train
 
 STUDY = "mode_connectivity"
@@ -165,12 +165,7 @@ def run(config: ModeConnectivity, kinds: Iterable[str] = METHODS) -> Record:
             "order": [_order_seed(config, i) for i in networks],
         },
         "networks": {name: _merged(parts, name) for name in kinds},
-        "device": torch.cuda.get_device_name() if config.device == "cuda" else "CPU",
-        "compute_s": round(sum(p.about["compute_s"] for p in parts), 1),
-        # Of the shards, which may have been finished by earlier runs, and not of the program that joins them.
-        "commit": ", ".join(sorted({p.about["commit"] for p in parts})),
-        "date": max(p.about["date"] for p in parts),
-        "joined_commit": records.provenance()["commit"],
+        **joined_facts(parts, config.device),
     }
     record = records.make(STUDY, config.model_dump(exclude={"out"}), pd.concat([p.table for p in parts]), facts)
     if out is not None:

@@ -51,6 +51,18 @@ def run_shards(shards: Mapping[str, tuple[dict, Work]], out: Path | None, worker
     return [done[name] for name in shards]
 
 
+def joined_facts(parts: Sequence[Record], device: str) -> dict:
+    """Return what the record of a whole study says about the shards it was joined from."""
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
+        "compute_s": round(sum(p.about["compute_s"] for p in parts), 1),
+        # Of the shards, which may have been finished by earlier runs, and not of the program that joins them.
+        "commit": ", ".join(sorted({p.about["commit"] for p in parts})),
+        "date": max(p.about["date"] for p in parts),
+        "joined_commit": records.provenance()["commit"],
+    }
+
+
 @dataclass(frozen=True)
 class _Task:
     """One shard that has to be run."""
