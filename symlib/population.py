@@ -27,6 +27,7 @@ BATCHED_ROWS = 256  # inputs of each
 BATCHED_WORK = 15_000_000  # multiplications of each
 _counted: WeakKeyDictionary[nn.Module, dict[torch.Size, int]] = WeakKeyDictionary()
 INPUTS_PER_PASS = 1000  # 1,000 rows of a 512-wide layer stay in the cache
+IMAGES_PER_PASS = 100  # of convolutional networks on CPUs, 1.8 times as fast as 1,000 at a time
 
 
 @dataclass(frozen=True)
@@ -285,14 +286,16 @@ def evaluate(population: Population, x: Tensor, y: Tensor) -> Evaluation:
 
 
 def passes(model: nn.Module, x: Tensor, at_most: int | None = None) -> list[Tensor]:
-    """Split inputs into what one pass takes: 1,000 or the given number, or all if the model computes all anyway.
+    """Split inputs into what one pass takes: the given number, a few that suit the cache, or all on a graph.
 
     Args:
         model: Has an attribute `rows_per_pass` if it computes so many rows however few are asked for, as on a graph.
         x: Inputs, shape (n, ...).
         at_most: Inputs per pass.
     """
-    size = len(x) if hasattr(model, "rows_per_pass") else at_most or INPUTS_PER_PASS
+    convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in model.modules())
+    usual = IMAGES_PER_PASS if convolves and not x.is_cuda else INPUTS_PER_PASS
+    size = len(x) if hasattr(model, "rows_per_pass") else at_most or usual
     return [fast_layout(part) for part in x.split(size)]
 
 

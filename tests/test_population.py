@@ -173,6 +173,8 @@ def test_graph_is_passed_once_however_many_nodes(monkeypatch):
     hook.remove()
     assert seen == [3000]
     assert [len(part) for part in passes(nn.Linear(1, 1), torch.zeros(2500, 1))] == [1000, 1000, 500]
+    assert [len(part) for part in passes(nn.Conv2d(1, 1, 1), torch.zeros(250, 1, 2, 2))] == [100, 100, 50]
+    assert [len(part) for part in passes(nn.Linear(1, 1), torch.zeros(25, 1), at_most=20)] == [20, 5]
 
 
 class Own(nn.Module):
