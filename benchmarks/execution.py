@@ -59,7 +59,7 @@ def main() -> None:
     print("       training in batches of 64                    evaluating 1,000 inputs")
     print("width  10^6 per pass   1, 2, 8, 32 networks         10^6 per pass   25 networks")
     for width in (16, 32, 64, 128, 256, 512):
-        work = multiplications(networks(width, 1).model, DATA.train.x[:64]) / 1e6
+        work = multiplications(networks(width, 1), DATA.train.x[:64]) / 1e6
         trained = "".join(f"{ratio(training, networks(width, n)):7.2f}" for n in (1, 2, 8, 32))
         seen = ratio(evaluation, networks(width, 25))
         print(f"{width:5}{work:15.1f}{trained}{work * 1000 / 64:22.1f}{seen:14.2f}", flush=True)

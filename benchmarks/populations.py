@@ -20,7 +20,7 @@ from symlib.data.images import load
 from symlib.networks.gnn import GNN
 from symlib.networks.mlp import MLP
 from symlib.networks.resnet import ResNet
-from symlib.population import batched_pays, initialise
+from symlib.population import Population, batched_pays, initialise
 from symlib.training import Recipe, train
 
 ROUNDS, SIZES = 3, (1, 4, 16, 64)
@@ -63,10 +63,15 @@ def flops(task: str) -> int:
     return counter.get_total_flops() * recipe.epochs * -(-len(data.train.x) // recipe.batch_size)
 
 
+def networks(model: torch.nn.Module, n: int) -> Population:
+    """Return untrained W-asymmetric networks."""
+    return initialise(model, constraint(model, WAsymmetry(4, 1.0), 0), range(n))
+
+
 def seconds(task: str, n: int, batched: bool) -> float:
     """Train n networks one way; return seconds per network."""
     model, data, recipe = TASKS[task]()
-    population = initialise(model, constraint(model, WAsymmetry(4, 1.0), 0), range(n))
+    population = networks(model, n)
     with patch("symlib.training.batched_pays", lambda *_: batched):
         started = time.perf_counter()
         train(population, data.train.x, data.train.y, recipe, range(n))
@@ -89,7 +94,7 @@ def main() -> None:
     )
     for task, make in TASKS.items():
         model, data, recipe = make()
-        chosen = batched_pays(model, 64, data.train.x[: recipe.batch_size])
+        chosen = batched_pays(networks(model, 64), data.train.x[: recipe.batch_size])
         work, seen = flops(task), recipe.epochs * len(data.train.x)
         seconds(task, 2, chosen)
         for n in SIZES:

@@ -14,6 +14,10 @@
 # channels and positions together. A **graph network** of three blocks, each of which adds to a node's state the mean of its neighbours' before a linear map,
 # BatchNorm and GELU.
 #
+# Where the released code and the text part, this book follows the text: a W-asymmetric graph network keeps GELU (the released one has FiGLU, nearly
+# linear at its gate's scale), a σ-asymmetric ResNet has a gate in place of every ReLU (one of two released blocks drops a norm and adds a gate), and both kinds
+# start from the same initial distribution (released W-asymmetric ResNets start 2.45 times smaller).
+#
 # A convolution is made W-asymmetric like a linear map, one row per output channel. Either single entries of the row are pinned or, in the
 # ResNet-8, whole filters, that is all positions of some input channels ({cite:p}`lim2024`, section 4.3). FiGLU gates a convolutional network by a fixed 1 x 1 convolution.
 

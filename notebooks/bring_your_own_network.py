@@ -9,8 +9,8 @@
 # %% [markdown]
 # # Bring your own network
 #
-# Everything in this book works on networks that were not written for it. This page takes a convolutional network in plain PyTorch and one from
-# torchvision, asks which of their units can be reordered, breaks that symmetry, aligns two trained copies, repairs and averages them. What is needed is a model
+# Everything in this book works on networks that were not written for it. This page takes a convolutional network in plain PyTorch, and then some from
+# torchvision and from PyTorch itself, asks which of their units can be reordered, breaks that symmetry, aligns two trained copies, repairs and averages them. What is needed is a model
 # that can be called and a few example inputs; nothing has to be registered or subclassed.
 
 # %%

@@ -247,7 +247,8 @@ def constraint(model: nn.Module, asymmetry: Asymmetry, mask_seed: int) -> Constr
 
 def _fixed_side(model: nn.Module, asymmetry: Asymmetry, mask_seed: int) -> dict[str, tuple[Tensor, Tensor]]:
     """Return name -> (D, F) of every tensor that has a fixed side."""
-    maps = linear_maps(model)
+    refuse_shared_weights(model)
+    maps = {} if isinstance(asymmetry, Standard | Sigma) else linear_maps(model)  # those two take any layers
     match asymmetry:
         case WAsymmetry(n_fix, sigma_F, whole_filters):
             counts, scales = _for_each(maps, n_fix, "n_fix"), _for_each(maps, sigma_F, "sigma_F")
@@ -259,6 +260,8 @@ def _fixed_side(model: nn.Module, asymmetry: Asymmetry, mask_seed: int) -> dict[
             _check_scale(sigma_F)
             shifts = {name: sigma_F * _gaussian(name, w.shape, mask_seed) for name, w in maps.items()}
         case LinearResidual(scale):
+            if not abs(scale) < float("inf"):
+                raise ValueError(f"scale of the linear residual must be finite, got {scale}")
             shifts = {name: scale * _identity(w.shape) for name, w in maps.items()}
         case FixedBiases(bound, grid):
             return {
@@ -298,7 +301,9 @@ def parametrize_with(model: nn.Module, fixed: Constraint) -> nn.Module:
         owner, _, leaf = name.rpartition(".")
         module = model.get_submodule(owner)
         # unsafe: the parametrization is no projection, so assigning an effective weight cannot invert it.
-        parametrize.register_parametrization(module, leaf, Affine(fixed.D[name], fixed.F[name]), unsafe=True)
+        weight = getattr(module, leaf)
+        affine = Affine(fixed.D[name].to(weight.device), fixed.F[name].to(weight))
+        parametrize.register_parametrization(module, leaf, affine, unsafe=True)
     return model
 
 
@@ -325,7 +330,7 @@ def _identity(shape: torch.Size) -> Tensor:
 
 
 def hidden_shifts(model: nn.Module) -> dict[str, Tensor]:
-    """Return the biases of all norms by name, or of the linear maps before the last if no norm has one.
+    """Return the biases of all norms by name, or of all linear maps but the last registered if no norm has one.
 
     Raises:
         ValueError: If there is neither.

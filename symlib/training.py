@@ -98,12 +98,14 @@ def train(
         The trained population and its training loss in nats, mean over each epoch, shape (epochs, M).
 
     Raises:
-        ValueError: If the number of seeds is not M, a batch is too small for BatchNorm, the network has dropout, or
-            the checkpoint is damaged or of another run.
+        ValueError: If the numbers of seeds, inputs or labels do not fit, a batch is too small for BatchNorm, the
+            network has dropout or other randomness, or the checkpoint is damaged or of another run.
         FloatingPointError: If a loss is not finite; the checkpoint of the epoch before stays.
     """
     if len(order_seeds) != len(population):
         raise ValueError(f"{len(population)} networks need as many order seeds, got {len(order_seeds)}")
+    if len(x) != len(y):
+        raise ValueError(f"{len(x)} inputs need as many labels, got {len(y)}")
     _check_trainable(population, len(x), recipe.batch_size)
     like = next(iter(population.params.values()))
     population = replace(population, constraint=population.constraint.to(like))
@@ -119,7 +121,13 @@ def train(
         on_epoch()
     for epoch in range(len(state.losses), recipe.epochs):
         with mode(population.model, training=True):
+            drawn = torch.get_rng_state()
             _run_epoch(population, state, _Batches(x, y, recipe, order_seeds, epoch), recipe, epoch)
+        if not torch.equal(drawn, torch.get_rng_state()):
+            raise ValueError(
+                "the network draws random numbers in its forward pass, which no seed or checkpoint here controls: "
+                "switch them off"
+            )
         if not state.losses[-1].isfinite().all():
             lost = (~state.losses[-1].isfinite()).nonzero().flatten().tolist()
             raise FloatingPointError(f"training diverged in epoch {epoch + 1}: no finite loss in networks {lost}")
@@ -130,7 +138,10 @@ def train(
 
 
 def _check_trainable(population: Population, n_inputs: int, batch_size: int) -> None:
-    if population.stats and min(batch_size, n_inputs % batch_size or batch_size) == 1:
+    if min(n_inputs, batch_size) < 1:
+        raise ValueError(f"training needs inputs and a positive batch_size, got {n_inputs} and {batch_size}")
+    on_graph = hasattr(population.model, "rows_per_pass")  # BatchNorm sees all nodes there
+    if population.stats and not on_graph and min(batch_size, n_inputs % batch_size or batch_size) == 1:
         raise ValueError(
             f"BatchNorm cannot normalise a batch of one: {n_inputs} inputs in batches of {batch_size} leave one over; "
             "choose another batch_size"
@@ -144,7 +155,9 @@ def _check_trainable(population: Population, n_inputs: int, batch_size: int) -> 
 
 def _fresh(population: Population) -> _Progress:
     params, stats = (
-        {name: w.detach().clone() for name, w in tensors.items()} for tensors in (population.params, population.stats)
+        # Contiguous, because pinned entries are put back through flat views.
+        {name: w.detach().clone(memory_format=torch.contiguous_format) for name, w in tensors.items()}
+        for tensors in (population.params, population.stats)
     )
     return _Progress(
         params,
@@ -186,7 +199,7 @@ def _run_epoch(population: Population, state: _Progress, batches: _Batches, reci
         # Running statistics are updated in place, that is in the state.
         return F.cross_entropy(functional_call(population.model, params | stats, (inputs,)), labels)
 
-    batched = batched_pays(population.model, len(population), batches.x[: recipe.batch_size])
+    batched = batched_pays(population, batches.x[: recipe.batch_size])
     losses_of = vmap(loss_of) if batched else loss_of
     total = torch.zeros(len(population), device=batches.x.device)
     for member in [slice(None)] if batched else range(len(population)):

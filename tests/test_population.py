@@ -50,20 +50,33 @@ def test_initialising_leaves_the_global_random_state_alone(tiny):
     assert torch.equal(before, torch.get_rng_state())
 
 
+def untrained(model, n):
+    return initialise(model, constraint(model, Standard(), 0), range(n))
+
+
 def test_many_networks_with_little_to_do_are_batched_and_others_are_not(monkeypatch):
     monkeypatch.setattr(symlib.population, "BATCHED_WORK", 120)
     small, x = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), torch.zeros(10, 3)
-    assert multiplications(small, x) == 120 and small.training
-    assert batched_pays(small, 3, x) and not batched_pays(small, 2, x)
-    assert not batched_pays(small, 3, torch.zeros(11, 3))
+    two, three = untrained(small, 2), untrained(small, 3)
+    assert multiplications(three, x) == 120 and small.training
+    assert batched_pays(three, x) and not batched_pays(two, x)
+    assert not batched_pays(three, torch.zeros(11, 3))
     monkeypatch.setattr(symlib.population, "BATCHED_WORK", 10**9)
-    assert batched_pays(small, 3, torch.zeros(256, 3)) and not batched_pays(small, 3, torch.zeros(257, 3))
+    assert batched_pays(three, torch.zeros(256, 3)) and not batched_pays(three, torch.zeros(257, 3))
     small.rows_per_pass = 257  # computed whatever is asked for
-    assert not batched_pays(small, 3, x)
+    assert not batched_pays(three, x)
 
 
-def test_multiplications_of_convolutions_count_every_position():
-    assert multiplications(nn.Conv2d(2, 5, 3, padding=1), torch.zeros(3, 2, 4, 4)) == 3 * 16 * 9 * 2 * 5
+def test_multiplications_count_every_position_in_the_precision_of_the_population():
+    population = untrained(nn.Conv2d(2, 5, 3, padding=1), 3)
+    double = population.holding({name: w.double() for name, w in population.tensors.items()})
+    images = torch.zeros(3, 2, 4, 4, dtype=torch.float64)
+    assert multiplications(double, images) == 3 * 16 * 9 * 2 * 5
+
+
+def test_single_member_is_selected_as_a_population(tiny):
+    with pytest.raises(TypeError, match=r"\[1:2\] for one member"):
+        tiny("standard", [0, 1])[1]
 
 
 @pytest.mark.parametrize("parametrized", [True, False])

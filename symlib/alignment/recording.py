@@ -54,6 +54,8 @@ def record(
         for seen in watch.seen[place.weight, place.made]:
             samples = seen.flatten(0, -2)
             for groups, entries in joint_occurrences(place.axis):
+                if not any(place in spec.readings[group] for group in groups):
+                    continue  # read elsewhere
                 whole = torch.equal(entries.flatten(), torch.arange(samples.shape[1])) and entries.shape[1] == 1
                 units = samples if whole else samples[:, entries.T.to(samples.device)].flatten(0, 1)
                 found.setdefault(groups, []).append(units)

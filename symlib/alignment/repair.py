@@ -23,7 +23,7 @@ def reestimate(population: Population, x: Tensor) -> Population:
 
     Args:
         population: M networks; without BatchNorm layers they come back as they are.
-        x: Inputs, shape (n, ...), seen once.
+        x: Inputs in random order, shape (n, ...), seen once; variances are averaged over passes.
 
     Source: Lim et al. (2024), code, for interpolated GNNs; Izmailov et al. (2018), section 3.2.
     """
@@ -32,15 +32,12 @@ def reestimate(population: Population, x: Tensor) -> Population:
     model, seen = population.model, 0
     population = population.holding({name: w.clone() for name, w in population.tensors.items()})
     with batch_statistics(model) as layers:
-        momenta = [layer.momentum for layer in layers]
         for inputs in passes(model, x):
             seen += len(inputs)
             for layer in layers:
                 layer.momentum = len(inputs) / seen  # a mean over all inputs so far
             updated = each(population, lambda member, inputs=inputs: _statistics_after(model, member, inputs), inputs)
             population = population.holding(population.params | updated)
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
     return population
 
 
@@ -56,10 +53,13 @@ def repair(a: Population, b: Population, lambdas: Tensor, x: Tensor) -> Populati
         a: First network of each pair, P members, aligned with the second.
         b: Second network of each pair, P members.
         lambdas: Mixing weights, shape (T,).
-        x: Inputs the statistics are taken on, shape (n, ...), seen three times.
+        x: Inputs the statistics are taken on, in random order, shape (n, ...), seen three times.
 
     Returns:
         P * T networks, all points of pair 0 first.
+
+    Raises:
+        ValueError: If a norm or hidden linear map does not run exactly once in a pass.
 
     Source: Jordan et al. (2023), REPAIR.
     """
@@ -75,11 +75,15 @@ def repair(a: Population, b: Population, lambdas: Tensor, x: Tensor) -> Populati
     params = dict(mixed.params)
     for site in sites:
         mean, std = (found[f"{site}/{what}"].to(params[f"{site}.bias"]) for what in ("mean", "std"))
-        scale = torch.where(std > SMALLEST_STD, wanted[f"{site}/std"] / std.clamp_min(SMALLEST_STD), 1.0)
+        scale = _scale(wanted[f"{site}/std"], std)
         weight = params[f"{site}.weight"]
         params[f"{site}.weight"] = weight * scale.view(*scale.shape, *[1] * (weight.dim() - 2))
         params[f"{site}.bias"] = wanted[f"{site}/mean"] + scale * (params[f"{site}.bias"] - mean)
     return mixed.holding(params | mixed.stats)
+
+
+def _scale(wanted: Tensor, std: Tensor) -> Tensor:
+    return torch.where(std > SMALLEST_STD, wanted / std.clamp_min(SMALLEST_STD), 1.0)
 
 
 def _statistics_after(model: nn.Module, member: dict[str, Tensor], inputs: Tensor) -> dict[str, Tensor]:
@@ -104,6 +108,8 @@ def _moments(
             own = {name: tensors[name] for name in population.tensors}
             with _observed(model, sites, tensors if wanted else {}, seen):
                 functional_call(model, own, (inputs,))
+            if idle := [site for site in sites if f"{site}/1" not in seen]:
+                raise ValueError(f"cannot repair: {idle[0]} does not run in a pass; use reestimate, or drop the layer")
             return seen
 
         with mode(model, training=False):
@@ -129,11 +135,13 @@ def _observed(model: nn.Module, sites: list[str], wanted: dict[str, Tensor], see
             units = output.movedim(channel, -1)
             axes = tuple(range(units.dim() - 1))
             first, second = units.mean(axes), (units * units).mean(axes)
+            if f"{site}/1" in seen:
+                raise ValueError(f"cannot repair: {site} runs more than once in a pass; give each place its own layer")
             seen[f"{site}/1"], seen[f"{site}/2"] = first, second
             if not wanted:
                 return None
             std = (second - first * first).clamp_min(0).sqrt()
-            scale = torch.where(std > SMALLEST_STD, wanted[f"{site}/std"] / std.clamp_min(SMALLEST_STD), 1.0)
+            scale = _scale(wanted[f"{site}/std"], std)
             return ((units - first) * scale + wanted[f"{site}/mean"]).movedim(-1, channel)
 
         return hook

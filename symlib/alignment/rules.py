@@ -192,9 +192,11 @@ def transposed_convolution(
 @rule("upsample_bilinear2d", "upsample_bicubic2d", "pad", "constant_pad_nd", "reflection_pad2d", "replication_pad2d")
 def resample(context: Context, x: Traced, *args: Any, **kwargs: Any) -> Axes:
     """Follow pooling, resizing and padding: axes that keep their size are not touched, positions have an order."""
+    # A window sees neighbours even where the size stays; the digit in the name counts its axes.
+    n_positions = next((int(c) for c in context.call.target._opname if c.isdigit()), 0)
     result = []
-    for axis, before, after in zip(x.axes, x.shape, context.shape, strict=True):
-        if before != after:
+    for i, (axis, before, after) in enumerate(zip(x.axes, x.shape, context.shape, strict=True)):
+        if before != after or i >= len(x.axes) - n_positions:
             axis.pin()
         result.append(axis if before == after else fixed(after))
     return result
@@ -230,7 +232,8 @@ def reduction(context: Context, x: Traced, *args: Any, **kwargs: Any) -> Axes | 
     """Follow what does not depend on the order of the axes it removes."""
     several = bool(context.shape) and not isinstance(context.shape[0], int)
     shape = context.shape[0] if several else context.shape
-    dims = next((a for a in (*args, kwargs.get("dim")) if isinstance(a, int | list | tuple) and a is not True), None)
+    axes = (a for a in (*args, kwargs.get("dim")) if isinstance(a, int | list | tuple) and not isinstance(a, bool))
+    dims = next(axes, None)
     removed = {d % len(x.axes) for d in ([dims] if isinstance(dims, int) else dims or range(len(x.axes)))}
     if several or context.call.target._opname in ("argmax", "argmin"):  # the answer is a position
         for i in removed:

@@ -14,7 +14,7 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def gelu(site: int, width: int) -> nn.Module:
-    """Return the exact (erf) GELU, the activation of the standard and W-asymmetric MLPs and GNNs."""
+    """Return the exact (erf) GELU, the activation of the standard and W-asymmetric MLPs and of the standard GNN."""
     return nn.GELU()
 
 
