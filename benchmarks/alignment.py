@@ -108,8 +108,9 @@ def activations() -> None:
 
 
 if __name__ == "__main__":
-    for network in NETWORKS:
-        matching(network)
+    # First, because the system counts a parent's memory into the peak of its child.
     process = multiprocessing.get_context("spawn").Process(target=activations)
     process.start()
     process.join()
+    for network in NETWORKS:
+        matching(network)

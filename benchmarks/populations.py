@@ -1,4 +1,4 @@
-"""How fast populations train, batched and one network at a time, and what two processes add.
+"""How fast populations train, batched and one network after another, and what two processes add.
 
 `python benchmarks/populations.py` trains 1, 4, 16 and 64 networks of three small architectures on one thread. Both ways
 take turns in one run; the last column is what `symlib.population` chooses by itself.
@@ -69,12 +69,14 @@ def networks(model: torch.nn.Module, n: int) -> Population:
 
 
 def seconds(task: str, n: int, batched: bool) -> float:
-    """Train n networks one way; return seconds per network."""
+    """Train n networks together or one after another; return seconds per network."""
     model, data, recipe = TASKS[task]()
     population = networks(model, n)
     with patch("symlib.training.batched_pays", lambda *_: batched):
+        parts = [range(n)] if batched else [[i] for i in range(n)]
         started = time.perf_counter()
-        train(population, data.train.x, data.train.y, recipe, range(n))
+        for members in parts:
+            train(population[list(members)], data.train.x, data.train.y, recipe, members)
         return (time.perf_counter() - started) / n
 
 
@@ -89,20 +91,18 @@ def main() -> None:
     torch.set_num_threads(1)
     top = peak()
     print(f"matrix product on one thread: {top:.0f} GFLOP/s\n")
-    print(
-        f"{'':18}{'networks':>9}{'one by one':>12}{'batched':>9}  ms per network   ratio   inputs/s  of peak   chosen"
-    )
+    print(f"{'':18}{'networks':>9}{'in turn':>12}{'batched':>9}  ms per network   ratio   inputs/s  of peak   chosen")
     for task, make in TASKS.items():
         model, data, recipe = make()
-        chosen = batched_pays(networks(model, 64), data.train.x[: recipe.batch_size])
         work, seen = flops(task), recipe.epochs * len(data.train.x)
-        seconds(task, 2, chosen)
+        seconds(task, 2, batched=True)
         for n in SIZES:
+            chosen = batched_pays(networks(model, n), data.train.x[: recipe.batch_size])
             rounds = [[seconds(task, n, batched) for batched in (False, True)] for _ in range(ROUNDS)]
             single, batched = (statistics.median(side) for side in zip(*rounds, strict=True))
             took = batched if chosen else single
             shown = f"{1e3 * single:>12.1f}{1e3 * batched:>9.1f}{single / batched:>24.2f}{seen / took:>11,.0f}"
-            which = "batched" if chosen else "one by one"
+            which = "batched" if chosen else "in turn"
             print(f"{task:18}{n:>9}{shown}{work / took / 1e9 / top:>9.0%}   {which}")
     context = multiprocessing.get_context("spawn")
     with context.Pool(2) as pool:

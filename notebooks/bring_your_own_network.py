@@ -170,13 +170,13 @@ except ValueError as error:
 #
 # ## Merge more than two
 #
-# Four networks, each aligned with the mean of the others until none moves, and averaged.
+# Four networks, each aligned with the mean of the others until none moves, the best of eight descents, and averaged.
 
 # %%
 from symlib.alignment.merging import align_all, average
 
 everyone = trained["standard"]
-aligned = permute_members(spec, align_all(everyone, spec, generator("merge")), everyone, data.test.x)
+aligned = permute_members(spec, align_all(everyone, spec, generator("merge"), restarts=8), everyone, data.test.x)
 for label, population in {"standard": everyone, "aligned": aligned, "w-asym": trained["w-asym"]}.items():
     merged = reestimate(average(population), x)
     accuracy = evaluate(merged, data.test.x, data.test.y).accuracy.item()

@@ -9,8 +9,8 @@ from symlib.asymmetry import Sigma, WAsymmetry
 LIM_MNIST = WAsymmetry(n_fix=(64, 64, 64, 256), sigma_F=(1.0, 1.0, 0.5, 0.25))
 BUERGIN_MNIST = WAsymmetry(n_fix=(64, 64, 64, 256), sigma_F=(1.0, 1.0, 1.0, 1.0))
 LIM_BAYES_MLP = WAsymmetry(n_fix=8, sigma_F=0.5)  # Lim et al., appendix F.2
-# Lim et al., appendix F.1.2. Their released W-asymmetric GNN also has FiGLU for GELU, which the paper does not say; here it
-# keeps GELU unless it is built with the gates of SIGMA_GNN.
+# Lim et al., appendix F.1.2. Their released W-asymmetric GNN also has FiGLU for GELU, which the paper does not say;
+# here it keeps GELU unless it is built with the gates of SIGMA_GNN.
 LIM_GNN = WAsymmetry(n_fix=6, sigma_F=0.5)
 # Section 5.3 and the released configuration: eight of the input filters, and of the three of the stem all.
 LIM_RESNET8 = WAsymmetry(n_fix=(3, 8, 8, 8, 8, 8, 8, 8, 8, 8), sigma_F=2.0, whole_filters=True)

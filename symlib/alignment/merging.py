@@ -8,7 +8,7 @@ from symlib.population import Population
 
 
 def align_all(
-    population: Population, spec: PermutationSpec, source: torch.Generator, max_rounds: int = 20
+    population: Population, spec: PermutationSpec, source: torch.Generator, restarts: int = 3, max_rounds: int = 20
 ) -> list[Alignment]:
     """Reorder M networks so that the inner products between all of them grow until no single move helps.
 
@@ -16,6 +16,7 @@ def align_all(
         population: M networks, at least 2; with `permutation.permute_members` the answer is applied to them.
         spec: How units may be reordered.
         source: Generator for visiting orders.
+        restarts: Descents with other orders, at least 1; the one with the largest sum of objectives is returned.
         max_rounds: Bound on the passes over all networks.
 
     Returns:
@@ -23,12 +24,21 @@ def align_all(
         rounds over all networks.
 
     Raises:
-        ValueError: If there are fewer than 2 networks.
+        ValueError: If there are fewer than 2 networks or restarts is below 1.
 
     Source: Ainsworth et al. (2023), appendix A.10, MergeMany.
     """
     if len(population) < 2:
         raise ValueError(f"merging needs at least 2 networks, got {len(population)}")
+    if restarts < 1:
+        raise ValueError(f"restarts must be at least 1, got {restarts}")
+    descents = [_descend(population, spec, source, max_rounds) for _ in range(restarts)]
+    return max(descents, key=lambda found: sum(alignment.objective for alignment in found))
+
+
+def _descend(
+    population: Population, spec: PermutationSpec, source: torch.Generator, max_rounds: int
+) -> list[Alignment]:
     members = [{name: member[name] for name in population.params} for member in population.members()]
     total = {name: w.sum(0) for name, w in population.params.items()}
     found = [Alignment(identity(spec.sizes), 0.0, 0) for _ in members]
