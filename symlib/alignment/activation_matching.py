@@ -16,7 +16,7 @@ def activation_matching(
     b: dict[str, Tensor],
     spec: PermutationSpec,
     x: Tensor,
-    chunk: int = 100,
+    chunk: int = 50,
 ) -> Alignment:
     """Maximise the Pearson correlation between matched units, each group on its own.
 
