@@ -97,8 +97,10 @@ plots.mended_midpoints(midpoints(kept), f"{kept.config['dataset']}, profile {kep
 # %% [markdown]
 # ## Live, on small data
 
-# %%
+# %% tags=["nbval-ignore-output", "remove-output"]
 live = run(config)
+
+# %%
 report(live)
 
 # %% mystnb={"figure": {"caption": "The same on this page's own small run.", "name": "fig-alignment-live"}, "image": {"alt": "Dot plot of accuracies at the midpoint with four rows for the aligners and three symbols for the ways of mending, for the quick run."}}
