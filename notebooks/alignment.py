@@ -64,7 +64,8 @@ from symlib.studies.alignment import midpoints, run
 
 spec = specification(ResNet(20), torch.zeros(2, 3, 32, 32))
 for group, n_units in spec.sizes.items():
-    n_axes = sum(group == g for axes in spec.axes.values() for axis in axes for g, _ in occurrences(axis))
+    every = [axis for axes in spec.axes.values() for axis in axes]
+    n_axes = sum(group == found for axis in every for found, _ in occurrences(axis))
     print(f"{group:<18}{n_units:>4} units on {n_axes:>2} axes")
 
 # %% [markdown]
@@ -78,21 +79,30 @@ for group, n_units in spec.sizes.items():
 # %%
 def report(record):
     c = record.config
-    ends = record.table[record.table["lambda"].isin([0.0, 1.0])].query("method == 'none' and mended == 'as mixed'")
-    print(f"ResNet-{c['depth']}, width {c['width']:g}, {c['norm']} norm, {c['dataset']}: ", end="")
-    print(f"{c['n_pairs']} pairs, {c['epochs']} epochs, {c['n_images']:,} images")
-    print(f"the networks themselves: {100 * ends['test_accuracy'].mean():.1f} %")
+    plain = record.table.query("method == 'none' and mended == 'as mixed'")
+    ends = plain[plain["lambda"].isin([0.0, 1.0])]
     table = midpoints(record)
     text = table.mean().map("{:.1f}".format) + " ± " + table.std(ddof=1).map("{:.1f}".format)
-    print(text.unstack("mended", sort=False).rename_axis(None).rename_axis(None, axis=1).to_string())
+    grid = text.unstack("mended", sort=False).rename_axis(None).rename_axis(None, axis=1)
+    print(
+        f"ResNet-{c['depth']}, width {c['width']:g}, {c['norm']} norm, {c['dataset']}: "
+        f"{c['n_pairs']} pairs, {c['epochs']} epochs, {c['n_images']:,} images\n"
+        f"the networks themselves: {100 * ends['test_accuracy'].mean():.1f} %\n{grid.to_string()}"
+    )
 
 
-kept = max(records.find("alignment"), key=lambda r: (r.config["profile"] == "paper", r.config["n_pairs"]))
+def size(record):
+    return record.config["profile"] == "paper", record.config["n_pairs"]
+
+
+kept = max(records.find("alignment"), key=size)
 report(kept)
-print(f"profile {kept.config['profile']}, {kept.about['device']}, {kept.about['date']}, commit {kept.about['commit']}")
+about = {name: kept.about[name] for name in ("device", "date", "commit")}
+print(f"profile {kept.config['profile']}, {about}")
 
 # %% mystnb={"figure": {"caption": "Accuracy halfway between two ResNets with BatchNorm, recorded run. Every aligner as mixed, with BatchNorm re-estimated, and with REPAIR; small symbols are pairs.", "name": "fig-alignment-recorded"}, "image": {"alt": "Dot plot with four rows, from no alignment to Sinkhorn matching, each with three rows of dots for as mixed, BatchNorm re-estimated and REPAIR; the latter two lie together far right of the first wherever units were aligned."}}
-plots.mended_midpoints(midpoints(kept), f"{kept.config['dataset']}, profile {kept.config['profile']}")
+label = "{dataset}, profile {profile}".format
+plots.mended_midpoints(midpoints(kept), label(**kept.config))
 
 # %% [markdown]
 # ## Live, on small data
@@ -104,7 +114,7 @@ live = run(config)
 report(live)
 
 # %% mystnb={"figure": {"caption": "The same on this page's own small run.", "name": "fig-alignment-live"}, "image": {"alt": "Dot plot of accuracies at the midpoint with four rows for the aligners and three symbols for the ways of mending, for the quick run."}}
-plots.mended_midpoints(midpoints(live), f"{config.dataset}, profile {config.profile}")
+plots.mended_midpoints(midpoints(live), label(**live.config))
 
 # %%
 halfway = midpoints(live)

@@ -41,13 +41,15 @@ from symlib import claims
 from symlib.studies.parameter_counts import ROWS, quantities, run
 
 counted = quantities(run(config))
-printed = {c.quantity: int(c.paper.mean) for c in claims.load() if c.study == "parameter_counts"}
-print(f"{'':22}{'standard':>12}{'W-asymmetric':>15}   agrees with Table 5")
+table5 = [c for c in claims.load() if c.study == "parameter_counts"]
+printed = {c.quantity: int(c.paper.mean) for c in table5}
+lines = [f"{'':22}{'standard':>12}{'W-asymmetric':>15}   agrees with Table 5"]
 for network in ROWS:
     ours = [int(counted[f"{kind}/{network}"][0]) for kind in ("standard", "w-asym")]
     theirs = [printed.get(f"{kind}/{network}") for kind in ("standard", "w-asym")]
-    verdict = "-" if None in theirs else "yes" if ours == theirs else f"no: {theirs[0]:,} and {theirs[1]:,}"
-    print(f"{network:22}{ours[0]:>12,}{ours[1]:>15,}   {verdict}")
+    verdict = "-" if None in theirs else "yes" if ours == theirs else "no: {:,} and {:,}".format(*theirs)
+    lines += [f"{network:22}{ours[0]:>12,}{ours[1]:>15,}   {verdict}"]
+print("\n".join(lines))
 
 # %% [markdown]
 # A dash means that the table has no such row: the Bayesian MLPs for 3,072 inputs, and paper A's ResNet, of which 1,014,000 entries are pinned.
@@ -73,7 +75,7 @@ from symlib.asymmetry import constraint, linear_maps
 from symlib.networks.resnet import ResNet
 from symlib.presets import buergin_resnet, lim_resnet
 
-shares = {}
+shares, lines = {}, []
 for label, width, asymmetry in [
     ("width 1, paper B", 1, lim_resnet()),
     ("width 8, paper B", 8, lim_resnet(multiple=3)),
@@ -83,7 +85,9 @@ for label, width, asymmetry in [
     maps = list(linear_maps(resnet))
     D = constraint(resnet, asymmetry, mask_seed=0).D
     shares[label] = [1 - D[name].float().mean().item() for name in maps]
-    print(f"{label}: stem {100 * shares[label][0]:.0f} %, elsewhere at most {100 * max(shares[label][1:]):.0f} %")
+    stem, *others = shares[label]
+    lines += [f"{label}: stem {100 * stem:.0f} %, elsewhere at most {100 * max(others):.0f} %"]
+print("\n".join(lines))
 
 # %% mystnb={"figure": {"caption": "Share of pinned entries of every linear map of ResNet-20. At width 8 the masks of both papers agree except in the stem, which paper B pins completely.", "name": "fig-pinned-shares"}, "image": {"alt": "Three lines over the 22 linear maps of ResNet-20. Width 1 varies between 44 per cent at the stem and 12 per cent; the two lines of width 8 lie together between 4 and 14 per cent except at the stem, where one is at 100 and the other at 44 per cent."}}
 plots.pinned_shares(shares, [name.removesuffix(".weight") for name in maps])
@@ -101,10 +105,14 @@ import torch
 from symlib.interpolation import midpoint_barrier
 from symlib.studies.architectures import TASKS, pairs
 
-table = pd.concat([pairs(name, method, n_pairs=2) for name in TASKS for method in ("standard", "w-asym")])
+methods = ("standard", "w-asym")
+table = pd.concat([pairs(name, method, n_pairs=2) for name in TASKS for method in methods])
+lines = []
 for (name, method), rows in table.groupby(["architecture", "method"], sort=False):
-    loss = torch.tensor(rows.pivot(index="pair", columns="lambda", values="test_loss").to_numpy())
-    print(f"{name:<20}{plots.METHODS[method].label:<14}barrier {midpoint_barrier(loss).mean():5.2f} nats")
+    wide = rows.pivot(index="pair", columns="lambda", values="test_loss")
+    barrier = midpoint_barrier(torch.tensor(wide.to_numpy())).mean()
+    lines += [f"{name:<20}{plots.METHODS[method].label:<14}barrier {barrier:5.2f} nats"]
+print("\n".join(lines))
 
 # %% mystnb={"figure": {"caption": "Test loss on the line between two networks for three architectures, two pairs each (thin lines) and their mean.", "name": "fig-architecture-pairs"}, "image": {"alt": "Three panels, for MLP, ResNet-8 and GNN. In each the standard networks' curve has a high hump in the middle; the W-asymmetric networks' curve is flat for MLP and ResNet and a low hump for the GNN."}}
 plots.architecture_panels(table)
