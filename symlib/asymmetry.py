@@ -234,9 +234,7 @@ def constraint(model: nn.Module, asymmetry: Asymmetry, mask_seed: int) -> Constr
 
     Source: Lim et al. (2024), sections 4.1 and 4.3, appendices E.3 and F; Bürgin et al. (2026), equation for W_eff.
     """
-    pairs = {
-        name: (mask.cpu(), fixed.cpu()) for name, (mask, fixed) in _fixed_side(model, asymmetry, mask_seed).items()
-    }
+    pairs = _fixed_side(model, asymmetry, mask_seed)
     D = {name: mask for name, (mask, _) in pairs.items()}
     F = {name: fixed for name, (_, fixed) in pairs.items()}
     # Gates and graphs; not what training changes, nor what a parametrization of the same constraint has registered.

@@ -139,6 +139,17 @@ def batch_statistics(model: nn.Module) -> Iterator[list[nn.Module]]:
                 layer.momentum = momentum
 
 
+@contextmanager
+def unfused_attention() -> Iterator[None]:
+    """Keep PyTorch from running attention as one operator that hides the layers inside."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 def framework_default(model: nn.Module) -> None:
     """Re-draw all weights as PyTorch does, uniform within 1/sqrt(fan_in) for linear maps (Lim et al., code).
 

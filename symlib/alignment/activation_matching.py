@@ -47,10 +47,11 @@ def activation_matching(
             sums = moments.setdefault(groups, _Moments())
             for one, other in zip(first[groups], second[groups], strict=True):
                 sums.add(one, other)
+    sizes = spec.sizes
     correlations = {
-        groups: sums.correlation().view(*[spec.sizes[g] for g in groups] * 2) for groups, sums in moments.items()
+        groups: sums.correlation().view(*[sizes[g] for g in groups] * 2) for groups, sums in moments.items()
     }
-    perms, sweeps = _assign(correlations, list(spec.sizes))
+    perms, sweeps = _assign(correlations, list(sizes))
     matched = torch.cat([_matched(r, groups, perms).flatten() for groups, r in correlations.items()])
     return Alignment(perms, float(matched.mean()), sweeps)
 

@@ -1,6 +1,5 @@
 """The hidden units of a running network, seen where a permutation specification says that they can be seen."""
 
-from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from symlib.alignment.axes import joint_occurrences
 from symlib.alignment.permutation import PermutationSpec
-from symlib.population import mode
+from symlib.population import mode, unfused_attention
 
 
 @torch.no_grad()
@@ -40,12 +39,7 @@ def record(
     places = dict.fromkeys(reading for readings in spec.readings.values() for reading in readings)
     wanted = {(place.weight, place.made) for place in places}
     watch = _Watch({(tensors[name].data_ptr(), made): (name, made) for name, made in wanted})
-    fast_attention = torch.backends.mha.get_fastpath_enabled()
-    with ExitStack() as stack:
-        stack.callback(torch.backends.mha.set_fastpath_enabled, fast_attention)
-        torch.backends.mha.set_fastpath_enabled(False)
-        stack.enter_context(mode(model, training=False))
-        stack.enter_context(watch)
+    with mode(model, training=False), unfused_attention(), watch:
         functional_call(model, tensors, (x,))
     if missing := sorted(wanted - watch.seen.keys()):
         raise ValueError(f"cannot record activations: the network never multiplied anything by {missing[0][0]}")

@@ -18,7 +18,7 @@ from symlib.alignment.permutation import PermutationSpec, Reading, permute
 from symlib.alignment.rules import Context, Traced, fixed, rule_for
 from symlib.alignment.unification import Node
 from symlib.asymmetry import refuse_shared_weights, statistics
-from symlib.population import mode
+from symlib.population import mode, unfused_attention
 from symlib.seeds import generator
 
 
@@ -67,10 +67,8 @@ def specification(model: nn.Module, x: Tensor) -> PermutationSpec:
 
 def _export(model: nn.Module, x: Tensor) -> tuple[torch.fx.Graph, dict[str, tuple[InputKind, str]]]:
     """Return the graph of operators and what each of its inputs is: (kind, name)."""
-    fast_attention = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one fused operator would hide the layers inside
     try:
-        with mode(model, training=False):
+        with mode(model, training=False), unfused_attention():
             exported = torch.export.export(model, (x,))
     except Exception as error:  # whatever the model raises on symbolic inputs, not only the exporter's own errors
         reason = str(error).strip().splitlines()
@@ -78,8 +76,6 @@ def _export(model: nn.Module, x: Tensor) -> tuple[torch.fx.Graph, dict[str, tupl
             f"cannot trace {type(model).__name__}: {reason[0] if reason else type(error).__name__}. A branch on data, "
             "or inputs of the wrong shape? Specifications need one fixed sequence of operators"
         ) from error
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_attention)
     return exported.graph, {s.arg.name: (s.kind, s.target) for s in exported.graph_signature.input_specs}
 
 
@@ -157,7 +153,7 @@ def check_function_kept(spec: PermutationSpec, model: nn.Module, x: Tensor) -> N
     """
     source = generator("check", "specification")
 
-    def disturbed(name: str, w: Tensor) -> Tensor:
+    def disturbed(w: Tensor) -> Tensor:
         if not w.is_floating_point():
             return w
         w = w.detach().double()
@@ -165,7 +161,7 @@ def check_function_kept(spec: PermutationSpec, model: nn.Module, x: Tensor) -> N
         return w + 0.3 * (w.std() if w.numel() > 1 and w.std() > 0 else 1.0) * noise
 
     own = dict(model.named_parameters()) | statistics(model)
-    tensors = {name: disturbed(name, w) for name, w in own.items()}
+    tensors = {name: disturbed(w) for name, w in own.items()}
     fixed_buffers = {
         name: b.double() if b.is_floating_point() else b for name, b in model.named_buffers() if name not in own
     }

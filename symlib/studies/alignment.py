@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pandas as pd
-import torch
 from pydantic import Field, model_validator
 
 from symlib import records
@@ -30,7 +29,7 @@ from symlib.networks.resnet import ResNet
 from symlib.population import Population, initialise
 from symlib.records import Record
 from symlib.seeds import generator, seed
-from symlib.studies.shards import joined_facts, run_shards
+from symlib.studies.shards import joined_facts, refuse_missing_device, run_shards
 from symlib.training import Recipe, geometric_warmup, train
 
 STUDY = "alignment"
@@ -66,8 +65,7 @@ class AlignmentStudy(Config):
     def _refuse_before_work_starts(self) -> "AlignmentStudy":
         mixing_weights(self.n_points)
         build(self)
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device is 'cuda' but this machine has no usable GPU: choose 'cpu'")
+        refuse_missing_device(self.device)
         return self
 
     @property

@@ -37,7 +37,7 @@ from symlib.networks.mlp import MLP
 from symlib.population import Population, initialise
 from symlib.records import Record
 from symlib.seeds import generator, seed
-from symlib.studies.shards import joined_facts, run_shards
+from symlib.studies.shards import joined_facts, refuse_missing_device, run_shards
 from symlib.training import Recipe, train
 
 STUDY = "mode_connectivity"
@@ -84,8 +84,7 @@ class ModeConnectivity(Config):
         mixing_weights(self.n_points)
         for networks in METHODS:
             build(self, networks)
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device is 'cuda' but this machine has no usable GPU: choose 'cpu'")
+        refuse_missing_device(self.device)
         return self
 
     @property

@@ -51,6 +51,16 @@ def run_shards(shards: Mapping[str, tuple[dict, Work]], out: Path | None, worker
     return [done[name] for name in shards]
 
 
+def refuse_missing_device(device: str) -> None:
+    """Raise an error if a study is to run on a GPU that is not there.
+
+    Raises:
+        ValueError: If the device is "cuda" and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda' but this machine has no usable GPU: choose 'cpu'")
+
+
 def joined_facts(parts: Sequence[Record], device: str) -> dict:
     """Return what the record of a whole study says about the shards it was joined from."""
     return {
