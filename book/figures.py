@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from symlib import claims, plots
+from symlib import claims
+from symlib.plots import mode_connectivity as plots
 from symlib.studies.mode_connectivity import barriers
 
 if __name__ == "__main__":

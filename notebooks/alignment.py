@@ -56,10 +56,11 @@ config = AlignmentStudy.from_cell(globals())
 # %%
 import torch
 
-from symlib import plots, records
+from symlib import records
 from symlib.alignment.axes import occurrences
 from symlib.alignment.tracing import specification
 from symlib.networks.resnet import ResNet
+from symlib.plots import mode_connectivity as plots
 from symlib.studies.alignment import midpoints, run
 
 spec = specification(ResNet(20), torch.zeros(2, 3, 32, 32))

@@ -70,9 +70,9 @@ print("\n".join(lines))
 # so the first convolution is not trained at all and its rows differ by their constants alone. Paper A starts from 4 instead of 12 and leaves more than half of the stem free.
 
 # %%
-from symlib import plots
 from symlib.asymmetry import constraint, linear_maps
 from symlib.networks.resnet import ResNet
+from symlib.plots import mode_connectivity as plots
 from symlib.presets import buergin_resnet, lim_resnet
 
 shares, lines = {}, []

@@ -40,7 +40,6 @@
 # %%
 import torch
 
-from symlib import plots
 from symlib.alignment.permutation import permute, random_perms
 from symlib.alignment.tracing import specification
 from symlib.asymmetry import (
@@ -54,6 +53,7 @@ from symlib.asymmetry import (
 )
 from symlib.figlu import FiGLU
 from symlib.networks.mlp import MLP
+from symlib.plots import mode_connectivity as plots
 from symlib.population import Population, initialise, logits
 from symlib.presets import LIM_MNIST
 from symlib.seeds import generator

@@ -88,11 +88,11 @@ for method, asymmetry in {"standard": Standard(), "w-asym": w_asymmetry}.items()
 # %%
 import pandas as pd
 
-from symlib import plots
 from symlib.alignment.permutation import permute_members
 from symlib.alignment.repair import reestimate
 from symlib.alignment.weight_matching import weight_matching
 from symlib.interpolation import curves, line, midpoint_barrier, mixing_weights
+from symlib.plots import mode_connectivity as plots
 from symlib.seeds import generator
 
 lambdas = mixing_weights(25)

@@ -57,7 +57,8 @@ config = ModeConnectivity.from_cell(globals())
 # Recorded by an earlier run and read back; the rules behind the verdicts are in `claims.toml` and were written before the run.
 
 # %%
-from symlib import claims, plots, records
+from symlib import claims, records
+from symlib.plots import mode_connectivity as plots
 from symlib.studies.mode_connectivity import barriers, run
 
 verdicts = [v for v in claims.scoreboard() if v.claim.study == "mode_connectivity"]

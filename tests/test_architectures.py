@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 import torch
 
-from symlib import plots
 from symlib.interpolation import midpoint_barrier
+from symlib.plots import mode_connectivity as plots
 from symlib.studies.architectures import TASKS, pairs
 from symlib.studies.parameter_counts import ROWS, ParameterCounts, quantities, run
 

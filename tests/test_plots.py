@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from symlib import plots
+from symlib.plots import mode_connectivity as plots
 
 
 def test_lines_are_means_over_pairs_with_bands_of_one_sd():

@@ -1,11 +1,6 @@
-"""Figures and tables of the studies: what they show comes from a record, nothing is computed here but means and sds.
-
-Colours are Okabe and Ito's, told apart with every common colour vision; every series also has a marker or a label
-of its own, so that print in grey loses nothing.
-"""
+"""Figures and tables of mode connectivity, alignment and the fixed side."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,23 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-
-@dataclass(frozen=True)
-class Look:
-    """How one method appears in every figure."""
-
-    label: str
-    colour: str
-    marker: str
-
-
-METHODS = {
-    "standard": Look("standard", "#444444", "o"),
-    "git-rebasin": Look("Git Re-Basin", "#0072B2", "s"),
-    "activation-matching": Look("activation matching", "#56B4E9", "v"),
-    "sigma-asym": Look("σ-asymmetric", "#D55E00", "^"),
-    "w-asym": Look("W-asymmetric", "#009E73", "D"),
-}
+from symlib.plots.style import METHODS, Look, finished, plain
 
 
 def loss_lines(table: pd.DataFrame, title: str) -> Figure:
@@ -53,8 +32,8 @@ def loss_lines(table: pd.DataFrame, title: str) -> Figure:
     _label_beside(axes, ends, x=1.02)
     axes.set(xlim=(0, 1), xlabel="mixing weight λ of the second network", ylabel="test loss (nats)")
     axes.set_title(title, loc="left", fontsize="medium")
-    _plain(axes)
-    return _finished(figure)
+    plain(axes)
+    return finished(figure)
 
 
 def barrier_dots(barriers: pd.DataFrame, paper: Mapping[str, tuple[float, float]], title: str) -> Figure:
@@ -84,8 +63,8 @@ def barrier_dots(barriers: pd.DataFrame, paper: Mapping[str, tuple[float, float]
     axes.set_xlabel("test-loss barrier at the midpoint (nats)")
     axes.set_title(title, loc="left", fontsize="medium")
     axes.legend(frameon=False, fontsize="small", loc="best")
-    _plain(axes)
-    return _finished(figure)
+    plain(axes)
+    return finished(figure)
 
 
 def barrier_table(barriers: pd.DataFrame) -> pd.DataFrame:
@@ -126,8 +105,8 @@ def gate_sweep(barriers: Mapping[float, pd.Series], standard: float, title: str)
     axes.plot(scales, [barriers[scale].mean() for scale in scales], color=look.colour, lw=1.8)
     axes.set(xscale="log", xlabel="standard deviation of the entries of F", ylabel="midpoint barrier (nats)")
     axes.set_title(title, loc="left", fontsize="medium")
-    _plain(axes)
-    return _finished(figure)
+    plain(axes)
+    return finished(figure)
 
 
 def mended_midpoints(accuracies: pd.DataFrame, title: str) -> Figure:
@@ -155,8 +134,8 @@ def mended_midpoints(accuracies: pd.DataFrame, title: str) -> Figure:
     axes.set(xlim=(0, 100), xlabel="test accuracy at the midpoint (%); large symbols: mean over pairs")
     axes.set_title(title, loc="left", fontsize="medium")
     figure.legend(frameon=False, fontsize="small", loc="outside lower center", ncols=3)
-    _plain(axes)
-    return _finished(figure)
+    plain(axes)
+    return finished(figure)
 
 
 def architecture_panels(table: pd.DataFrame) -> Figure:
@@ -175,12 +154,12 @@ def architecture_panels(table: pd.DataFrame) -> Figure:
             axes.plot(wide.index, wide.mean(axis=1), look.marker, ls="-", color=look.colour, markevery=4, markersize=4)
         axes.set(xlim=(0, 1), ylim=(0, None), xlabel="mixing weight λ")
         axes.set_title(name, loc="left", fontsize="medium")
-        _plain(axes)
+        plain(axes)
     np.atleast_1d(panels)[0].set_ylabel("test loss (nats)")
     shown = [METHODS[method] for method in table["method"].unique()]
     handles = [plt.Line2D([], [], color=look.colour, marker=look.marker, label=look.label) for look in shown]
     figure.legend(handles=handles, frameon=False, fontsize="small", loc="outside lower center", ncols=len(shown))
-    return _finished(figure)
+    return finished(figure)
 
 
 def pinned_shares(shares: Mapping[str, Sequence[float]], maps: Sequence[str]) -> Figure:
@@ -197,8 +176,8 @@ def pinned_shares(shares: Mapping[str, Sequence[float]], maps: Sequence[str]) ->
     axes.set_xticks(range(len(maps)), maps, rotation=90, fontsize="x-small")
     axes.set(ylim=(0, 105), ylabel="entries pinned (%)")
     axes.legend(frameon=False, fontsize="small")
-    _plain(axes)
-    return _finished(figure)
+    plain(axes)
+    return finished(figure)
 
 
 def fixed_side(D: np.ndarray, F: np.ndarray, title: str) -> Figure:
@@ -218,7 +197,7 @@ def fixed_side(D: np.ndarray, F: np.ndarray, title: str) -> Figure:
     axes.set(xlabel="input", ylabel="neuron")
     axes.set_title(title, loc="left", fontsize="medium")
     figure.colorbar(image, ax=axes, label="pinned value (grey: trainable)", shrink=0.9)
-    return _finished(figure)
+    return finished(figure)
 
 
 def _label_beside(axes: Axes, heights: Mapping[str, float], x: float) -> None:
@@ -230,15 +209,3 @@ def _label_beside(axes: Axes, heights: Mapping[str, float], x: float) -> None:
         look = METHODS[method]
         axes.plot([x], [at], look.marker, color=look.colour, markersize=5, clip_on=False)
         axes.text(x + 0.025, at, look.label, color="#222222", va="center", fontsize="small")
-
-
-def _finished(figure: Figure) -> Figure:
-    """Take a figure out of pyplot's hands: otherwise a notebook shows it twice, as open figure and as value."""
-    plt.close(figure)
-    return figure
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="both", color="#dddddd", lw=0.6)
-    axes.set_axisbelow(True)
