@@ -44,7 +44,7 @@ def test_planted_matching_is_found():
 @pytest.mark.parametrize(
     ("R", "message"),
     [
-        (torch.zeros(3, 4), r"shape \(m, m\) .* got \(3, 4\)"),
+        (torch.zeros(3, 4), r"shape \(m, m\), .* got \(3, 4\)"),
         (torch.zeros(0, 0), r"got \(0, 0\)"),
         (torch.full((2, 2), float("nan")), "must be finite"),
     ],
