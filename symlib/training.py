@@ -5,19 +5,17 @@ Batch orders are a function of (order seed, epoch), so a checkpoint needs no ran
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.modules.dropout import _DropoutNd
 
+from symlib import checkpoints
 from symlib.asymmetry import Constraint, tensor_hash
 from symlib.data.augmentation import Augmentation
 from symlib.population import Population, batched_pays, fast_layout, mode
@@ -82,6 +80,7 @@ def train(
     order_seeds: Sequence[int],
     checkpoint: Path | None = None,
     on_epoch: Callable[[], None] = lambda: None,
+    watch: Callable[[int, Population], None] = lambda epoch, population: None,
 ) -> tuple[Population, Tensor]:
     """Train every member; member i ends as it would if trained alone with the same seeds.
 
@@ -93,6 +92,8 @@ def train(
         order_seeds: Seed of the batch order of each member.
         checkpoint: File written after every epoch and continued from if it exists.
         on_epoch: Called after each epoch, for a progress bar.
+        watch: Called with the number of finished epochs and the population, before training and after every epoch that
+            no checkpoint has yet. What it wants to keep it has to copy.
 
     Returns:
         The trained population and its training loss in nats, mean over each epoch, shape (epochs, M).
@@ -119,6 +120,8 @@ def train(
         )
     for _ in range(len(state.losses)):
         on_epoch()
+    if not len(state.losses):
+        watch(0, population)
     for epoch in range(len(state.losses), recipe.epochs):
         with mode(population.model, training=True):
             drawn = torch.get_rng_state()
@@ -131,6 +134,8 @@ def train(
         if not state.losses[-1].isfinite().all():
             lost = (~state.losses[-1].isfinite()).nonzero().flatten().tolist()
             raise FloatingPointError(f"training diverged in epoch {epoch + 1}: no finite loss in networks {lost}")
+        # First, so that a run that is killed here meets this epoch again.
+        watch(epoch + 1, population.holding(state.params | state.stats))
         if checkpoint:
             _save(checkpoint, owner, state)
         on_epoch()
@@ -262,28 +267,10 @@ def _save(path: Path, owner: str, state: _Progress) -> None:
     tensors = {"losses": state.losses, "steps": torch.tensor(state.steps)}
     for part in PARTS:
         tensors |= {f"{part}/{name}": w for name, w in getattr(state, part).items()}
-    tensors = {name: w.detach().contiguous() for name, w in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    save_file(tensors, beside, metadata={"owner": owner, "hash": tensor_hash(tensors)})
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
-    os.replace(beside, path)
+    checkpoints.write(path, tensors, owner)
 
 
 def _load(path: Path, owner: str, fresh: _Progress) -> _Progress:
-    """Read a checkpoint back after checking that it is whole and belongs to this run."""
-    advice = "delete it to train from the start"
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"damaged checkpoint {path} ({error}); it was not used: {advice}") from error
-    if about.get("hash") != tensor_hash(tensors):
-        raise ValueError(f"damaged checkpoint {path} (its contents do not match its hash); it was not used: {advice}")
-    if about.get("owner") != owner:
-        raise ValueError(f"checkpoint {path} belongs to a run with other settings or seeds: {advice}")
-    device = fresh.losses.device
+    tensors, device = checkpoints.read(path, owner), fresh.losses.device
     part = {which: {name: tensors[f"{which}/{name}"].to(device) for name in getattr(fresh, which)} for which in PARTS}
     return _Progress(**part, losses=tensors["losses"].to(device), steps=int(tensors["steps"]))

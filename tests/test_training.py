@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+import symlib.checkpoints
 import symlib.population
 import symlib.training
 from symlib.asymmetry import Standard, WAsymmetry, constraint, parametrize_with
@@ -190,7 +191,7 @@ def test_failed_write_leaves_the_last_checkpoint(tiny, blobs, tmp_path, monkeypa
         path.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(symlib.training, "save_file", full_disk)
+    monkeypatch.setattr(symlib.checkpoints, "save_file", full_disk)
     with pytest.raises(OSError, match="no space"):
         train(tiny("standard", [0]), *blobs, RECIPE, [0], file)
     assert file.read_bytes() == before
