@@ -39,6 +39,39 @@ def activation_matching(
     Source: Bürgin et al. (2026), activation matching after the activation function, where the next linear maps read;
     every position of an image counts as a sample. Pearson, maximised.
     """
+    similar = correlations(model, a, b, spec, x, chunk)
+    perms, sweeps = _assign(similar, list(spec.sizes))
+    matched = torch.cat([_matched(r, groups, perms).flatten() for groups, r in similar.items()])
+    return Alignment(perms, float(matched.mean()), sweeps)
+
+
+def correlations(
+    model: nn.Module,
+    a: dict[str, Tensor],
+    b: dict[str, Tensor],
+    spec: PermutationSpec,
+    x: Tensor,
+    chunk: int = 50,
+) -> dict[tuple[str, ...], Tensor]:
+    """Return Pearson's correlation of every unit of A with every unit of B, in one pass over the data.
+
+    Args:
+        model: The architecture of both networks.
+        a: Weights and statistics of the first network.
+        b: Those of the second.
+        spec: Says where each group is seen.
+        x: Inputs, shape (n, ...).
+        chunk: Inputs per pass; activations are summed up, never stored.
+
+    Returns:
+        Groups -> correlations, shape (units, units), float64; for groups that are seen jointly one axis for each group
+        of A and then of B. 0 for units that never change.
+
+    Raises:
+        ValueError: If the networks differ in shape.
+
+    Source: Bürgin et al. (2026), similarity of neurons after the activation function.
+    """
     check_same_architecture(a, b, spec)
     moments: dict[tuple[str, ...], _Moments] = {}
     for inputs in passes(model, x, chunk):
@@ -48,12 +81,7 @@ def activation_matching(
             for one, other in zip(first[groups], second[groups], strict=True):
                 sums.add(one, other)
     sizes = spec.sizes
-    correlations = {
-        groups: sums.correlation().view(*[sizes[g] for g in groups] * 2) for groups, sums in moments.items()
-    }
-    perms, sweeps = _assign(correlations, list(sizes))
-    matched = torch.cat([_matched(r, groups, perms).flatten() for groups, r in correlations.items()])
-    return Alignment(perms, float(matched.mean()), sweeps)
+    return {groups: sums.correlation().view(*[sizes[g] for g in groups] * 2) for groups, sums in moments.items()}
 
 
 def _assign(correlations: dict[tuple[str, ...], Tensor], groups: list[str]) -> tuple[Perms, int]:

@@ -177,6 +177,10 @@ class TrainedNetworks(Config):
         """Return what the study compares: standard, W-asymmetric without and with constants, syre."""
         return STANDARD, W_0, W_1, SYRE_1
 
+    def members(self, intervention: Intervention) -> int:
+        """Return how many networks of an intervention the study trains."""
+        return self.n_networks
+
     def family(self, intervention: Intervention) -> Family:
         """Return the family of an intervention."""
         shared = Family.__dataclass_fields__.keys() - {"intervention"}
@@ -218,8 +222,9 @@ def trained(config: TrainedNetworks, interventions: Iterable[Intervention]) -> I
                 asdict(family) | {"epochs": config.epochs, "members": list(block)},
                 partial(_train_block, family, block, config.epochs, config.device, folder),
             )
-            for block in blocks(config.n_networks)
-            for family in map(config.family, interventions)
+            for intervention in interventions
+            for family in [config.family(intervention)]
+            for block in blocks(config.members(intervention))
             if _epochs_done(folder, name := _shard(family, block)) < config.epochs
         }
         if work:
@@ -227,21 +232,28 @@ def trained(config: TrainedNetworks, interventions: Iterable[Intervention]) -> I
         yield folder
 
 
-def snapshot(folder: Path, family: Family, n_networks: int, epoch: int) -> Population:
-    """Return the members of a family as they were after an epoch.
+def snapshot(
+    folder: Path, family: Family, n_networks: int, epoch: int, members: Sequence[int] | None = None
+) -> Population:
+    """Return members of a family as they were after an epoch.
 
     Args:
         folder: As `trained` yields it.
         family: Which family.
         n_networks: How many members the study has.
         epoch: One of `snapshot_epochs`.
+        members: Which of them, in rising order; None for all.
 
     Raises:
         ValueError: If a file is missing, damaged or not of this family.
     """
-    parts = [_read_snapshot(folder, family, block, epoch) for block in blocks(n_networks)]
-    model, fixed = family.build()
-    empty = initialise(model, fixed, [0])
+    wanted = range(n_networks) if members is None else members
+    parts = []
+    for block in blocks(n_networks):
+        if rows := [i - block.start for i in wanted if i in block]:
+            tensors = _read_snapshot(folder, family, block, epoch)
+            parts.append({name: w[rows] for name, w in tensors.items()})
+    empty = initialise(*family.build(), [0])
     return empty.holding({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
 

@@ -1,0 +1,76 @@
+"""Analyses of trained networks: train what is missing, run each analysis as a shard, join them in one record."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from symlib import records
+from symlib.records import Record
+from symlib.seeds import seed
+from symlib.studies.shards import Tick, joined_facts, run_shards
+from symlib.studies.trained import Intervention, TrainedNetworks, train_losses, trained
+
+Measure = Callable[[Path], pd.DataFrame]  # gets the folder of trained networks; picklable
+
+
+def analyse(
+    study: str,
+    config: TrainedNetworks,
+    interventions: Sequence[Intervention],
+    measures: Mapping[str, tuple[dict, Measure]],
+) -> Record:
+    """Run a study of trained networks; with `config.out` set, a killed run goes on where it stopped.
+
+    Args:
+        study: Its name.
+        config: Its parameters.
+        interventions: Whose families it looks at.
+        measures: Name of a shard -> (what its result depends on besides the networks, the analysis).
+
+    Returns:
+        A record whose table is that of all shards, one after another.
+    """
+    out = Path(config.out) if config.out else None
+    with trained(config, interventions) as folder:
+        shared = {k: v for k, v in config.science.items() if k != "n_networks"}
+        work = {
+            name: (shared | own, partial(_measured, study, shared | own, measure, folder))
+            for name, (own, measure) in measures.items()
+        }
+        parts = run_shards(work, out and out / "shards", config.workers, n_ticks=1)
+        facts = {
+            "seeds": {
+                "mask": config.mask_seed,
+                **{
+                    use: [seed(config.base_seed, use, i) for i in range(config.n_networks)] for use in ("init", "order")
+                },
+            },
+            "families": {i.name: _said(config, folder, i) for i in interventions},
+            **joined_facts(parts, config.device),
+        }
+    settings = config.model_dump(exclude={"out", "networks"})
+    record = records.make(study, settings, pd.concat([p.table for p in parts]), facts)
+    if out is not None:
+        records.write(out / "record", record)
+    return record
+
+
+def _measured(study: str, about: dict, measure: Measure, folder: Path, _: Path | None, tick: Tick) -> Record:
+    started = time.perf_counter()
+    table = measure(folder)
+    tick()
+    return records.make(study, about, table, {"compute_s": round(time.perf_counter() - started, 1)})
+
+
+def _said(config: TrainedNetworks, folder: Path, intervention: Intervention) -> dict:
+    """Return what the record says about one family: its fixed side and how well it was trained."""
+    family = config.family(intervention)
+    losses = train_losses(folder, family, config.members(intervention), config.epochs)
+    return {
+        "fingerprint": family.build()[1].fingerprint,
+        "data_sha256": family.data().sha256,
+        "final_train_loss": [round(loss, 6) for loss in losses],
+    }
