@@ -38,7 +38,7 @@ def record(
         )
     places = dict.fromkeys(reading for readings in spec.readings.values() for reading in readings)
     wanted = {(place.weight, place.made) for place in places}
-    watch = _Watch({(tensors[name].data_ptr(), made): (name, made) for name, made in wanted})
+    watch = Watch({(tensors[name].data_ptr(), made): (name, made) for name, made in wanted})
     with mode(model, training=False), unfused_attention(), watch:
         functional_call(model, tensors, (x,))
     if missing := sorted(wanted - watch.seen.keys()):
@@ -56,7 +56,7 @@ def record(
     return found
 
 
-class _Watch(TorchDispatchMode):
+class Watch(TorchDispatchMode):
     """Keeps what goes into or comes out of the operators that use a weight, found by where it is in memory."""
 
     def __init__(self, names: dict[tuple[int, bool], tuple[str, bool]]) -> None:
