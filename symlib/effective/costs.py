@@ -54,7 +54,7 @@ def realization_costs(W: Tensor, D: Tensor, F: Tensor, subspace: Subspace) -> Co
     for i, mask in enumerate(D):
         targets, frozen = A - V[i], (~mask).nonzero().squeeze(1)
         # S_i = I - U_fix^T U_fix. If fewer inputs are frozen than the subspace has dimensions, its inverse is
-        # I + U_fix^T G^-1 U_fix with G = I - U_fix U_fix^T, smaller than S_i; U_fix (a_j - v_i) stands in A_in and V_in.
+        # I + U_fix^T G^-1 U_fix, G = I - U_fix U_fix^T, smaller than S_i; U_fix (a_j - v_i) stands in A_in and V_in.
         if len(frozen) <= subspace.dimension:
             gram = torch.eye(len(frozen), dtype=torch.float64) - projector[frozen][:, frozen]
             fixed, beside = targets.square().sum(1), A_in[:, frozen] - V_in[i, frozen]
