@@ -58,6 +58,30 @@ class Below(_Strict):
         return bool(stats.ttest_1samp(values, self.bound, alternative="less").pvalue < ALPHA)
 
 
+class Above(_Strict):
+    """The mean is above a bound."""
+
+    kind: Literal["above"]
+    bound: float
+
+    def holds(self, values: np.ndarray, found: Quantities) -> bool:
+        """Apply the rule to one value per pair."""
+        return bool(stats.ttest_1samp(values, self.bound, alternative="greater").pvalue < ALPHA)
+
+
+class Near(_Strict):
+    """The mean differs from that of another quantity by less than a margin, either way."""
+
+    kind: Literal["near"]
+    other: str
+    margin: Annotated[float, Field(gt=0)]
+
+    def holds(self, values: np.ndarray, found: Quantities) -> bool:
+        """Apply two one-sided tests, so that few pairs cannot pass for equality."""
+        other = found[self.other]
+        return max(p_below(values, other + self.margin), p_below(other - self.margin, values)) < ALPHA
+
+
 class Increasing(_Strict):
     """Each quantity has a smaller mean than the next."""
 
@@ -81,13 +105,16 @@ class Equal(_Strict):
 
 
 class Printed(_Strict):
-    """A number as the paper prints it."""
+    """A number as the paper prints it, or as it stands elsewhere."""
 
     mean: float
     sd: float | None = None
+    archived: bool = False  # in stored outputs of the authors' code, not in the paper
+    independent: bool = False  # from another program that follows the same protocol
 
     def __str__(self) -> str:
-        return _number(self.mean, None) if self.sd is None else f"{self.mean:.3f} ± {self.sd:.2f}"
+        number = _number(self.mean, None) if self.sd is None else f"{self.mean:.3f} ± {self.sd:.2f}"
+        return number + " (archived)" * self.archived + " (independent)" * self.independent
 
 
 class Claim(_Strict):
@@ -96,17 +123,27 @@ class Claim(_Strict):
     id: Annotated[str, Field(pattern=r"^[AB]:[\w.]+:[\w-]+$")]
     statement: str
     page: str
-    paper: Printed
+    paper: Printed | None = None
     study: str
     needs: dict[str, str | int | float]
     quantity: str
     full: Literal["quick", "cpu", "paper"]
-    rule: Annotated[Positive | Below | Increasing | Equal, Field(discriminator="kind")]
+    rule: Annotated[Positive | Below | Above | Near | Increasing | Equal, Field(discriminator="kind")]
 
     @property
     def uses(self) -> set[str]:
         """The quantities that a record must have for the claim to be judged."""
-        return {self.quantity, *(self.rule.order if isinstance(self.rule, Increasing) else [])}
+        match self.rule:
+            case Increasing(order=others):
+                return {self.quantity, *others}
+            case Near(other=other):
+                return {self.quantity, other}
+        return {self.quantity}
+
+    @property
+    def printed(self) -> str:
+        """The paper's number as text, a dash if it prints none."""
+        return "-" if self.paper is None else str(self.paper)
 
 
 @dataclass(frozen=True)
@@ -135,7 +172,7 @@ def load(path: Path = CLAIMS) -> list[Claim]:
 
 
 def judge(claim: Claim, kept: Sequence[Record]) -> Verdict:
-    """Apply a claim's rule to the best of the records: the highest profile, then the most pairs.
+    """Apply a claim's rule to the best of the records: the highest profile, then the most networks.
 
     Args:
         claim: What to check.
@@ -143,7 +180,7 @@ def judge(claim: Claim, kept: Sequence[Record]) -> Verdict:
     """
     quantities = import_module(f"symlib.studies.{claim.study}").quantities
     fitting = [record for record in kept if claim.needs.items() <= record.config.items()]
-    fitting.sort(key=lambda r: (PROFILES.index(r.config["profile"]), r.config.get("n_pairs", 0)), reverse=True)
+    fitting.sort(key=_weight, reverse=True)
     able = ((record, found) for record in fitting if claim.uses <= (found := quantities(record)).keys())
     best, found = next(able, (None, {}))
     if best is None:
@@ -157,6 +194,11 @@ def judge(claim: Claim, kept: Sequence[Record]) -> Verdict:
         word = "reproduced at reduced scale"
     ours = _number(values.mean(), values.std(ddof=1) if len(values) > 1 else None)
     return Verdict(claim, word, profile, len(values), ours, best)
+
+
+def _weight(record: Record) -> tuple[int, int]:
+    counted = record.config.get("n_pairs", record.config.get("n_networks", 0))
+    return PROFILES.index(record.config["profile"]), counted
 
 
 def scoreboard(results: Path = records.RESULTS) -> list[Verdict]:
@@ -173,8 +215,8 @@ def printed(verdicts: Sequence[Verdict], quantity: str) -> dict[str, tuple[float
         verdicts: Where to look.
         quantity: First half of a claim's quantity, such as "barrier" of "barrier/standard".
     """
-    halves = [(v.claim.quantity.split("/"), v.claim.paper) for v in verdicts]
-    return {method: (paper.mean, paper.sd) for (kind, method), paper in halves if kind == quantity}
+    halves = [(v.claim.quantity.split("/", 1), v.claim.paper) for v in verdicts]
+    return {method: (paper.mean, paper.sd) for (kind, method), paper in halves if kind == quantity and paper}
 
 
 def counts(verdicts: Sequence[Verdict]) -> str:
@@ -186,7 +228,7 @@ def counts(verdicts: Sequence[Verdict]) -> str:
 def scoreboard_text(verdicts: Sequence[Verdict]) -> str:
     """Return one aligned line per claim, `id  verdict  profile  n  ours  paper`, and the counts last."""
     rows = [("id", "verdict", "profile", "n", "ours", "paper")]
-    rows += [(v.claim.id, v.word, v.profile, str(v.n), v.ours, str(v.claim.paper)) for v in verdicts]
+    rows += [(v.claim.id, v.word, v.profile, str(v.n), v.ours, v.claim.printed) for v in verdicts]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*lines, counts(verdicts)])
@@ -198,7 +240,7 @@ def scoreboard_markdown() -> str:
     head = "| claim | what the paper says | verdict | profile | n | ours | paper |\n|---|---|---|---|--:|--:|--:|\n"
     rows = [
         f"| [`{v.claim.id}`](../{v.claim.page}) | {v.claim.statement} | **{v.word}** | {v.profile} | {v.n} "
-        f"| {_unbroken(v.ours)} | {_unbroken(str(v.claim.paper))} |"
+        f"| {_unbroken(v.ours)} | {_unbroken(v.claim.printed)} |"
         for v in verdicts
     ]
     return f"{len(verdicts)} claims: {counts(verdicts)}.\n\n{head}" + "\n".join(rows) + "\n"

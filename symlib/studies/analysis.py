@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from symlib import records
+from symlib.population import Population
 from symlib.records import Record
 from symlib.seeds import seed
 from symlib.studies.shards import Tick, joined_facts, run_shards
-from symlib.studies.trained import Intervention, TrainedNetworks, train_losses, trained
+from symlib.studies.trained import Intervention, TrainedNetworks, snapshot, train_losses, trained
 
 Measure = Callable[[Path], pd.DataFrame]  # gets the folder of trained networks; picklable
 
@@ -56,6 +57,14 @@ def analyse(
     if out is not None:
         records.write(out / "record", record)
     return record
+
+
+def networks(
+    config: TrainedNetworks, folder: Path, intervention: Intervention, epoch: int, members: Sequence[int] | None = None
+) -> Population:
+    """Return trained networks of a study on its device; `trained.snapshot` explains the arguments."""
+    family = config.family(intervention)
+    return snapshot(folder, family, config.members(intervention), epoch, members).to(config.device)
 
 
 def _measured(study: str, about: dict, measure: Measure, folder: Path, _: Path | None, tick: Tick) -> Record:

@@ -75,8 +75,7 @@ class Intervention:
         return WAsymmetry([round(s * w[0].numel()) for s, w in zip(shares, maps, strict=True)], self.sigma_F)
 
 
-STANDARD, W_0, W_1 = Intervention("standard"), Intervention("w-asym", 0.0), Intervention("w-asym", 1.0)
-SYRE_1 = Intervention("syre", 1.0)
+STANDARD = Intervention("standard")
 
 
 @dataclass(frozen=True)
@@ -152,6 +151,7 @@ class TrainedNetworks(Config):
     batch_size: Positive
     lr: Rate
     weight_decay: NotNegative
+    sigma_F: NotNegative
     warmup: Annotated[int, Field(ge=0)]
     init: Literal["reference", "matched"]
     mask_seed: int
@@ -175,7 +175,12 @@ class TrainedNetworks(Config):
 
     def interventions(self) -> Sequence[Intervention]:
         """Return what the study compares: standard, W-asymmetric without and with constants, syre."""
-        return STANDARD, W_0, W_1, SYRE_1
+        return (
+            STANDARD,
+            Intervention("w-asym"),
+            Intervention("w-asym", self.sigma_F),
+            Intervention("syre", self.sigma_F),
+        )
 
     def members(self, intervention: Intervention) -> int:
         """Return how many networks of an intervention the study trains."""
@@ -185,6 +190,25 @@ class TrainedNetworks(Config):
         """Return the family of an intervention."""
         shared = Family.__dataclass_fields__.keys() - {"intervention"}
         return Family(intervention, **self.model_dump(include=shared))
+
+
+class SweptNetworks(TrainedNetworks):
+    """The parameters of studies that also vary the scale of the fixed entries."""
+
+    sigma_sweep: list[NotNegative]
+    sweep_networks: Annotated[int, Field(ge=2, multiple_of=2)]
+
+    def compared(self) -> Sequence[Intervention]:
+        """Return the interventions that are looked at in full, without the sweep."""
+        return super().interventions()
+
+    def interventions(self) -> Sequence[Intervention]:
+        """Return those that are compared, and those of the sweep."""
+        return list(dict.fromkeys([*self.compared(), *[Intervention("w-asym", s) for s in self.sigma_sweep]]))
+
+    def members(self, intervention: Intervention) -> int:
+        """Return how many networks of an intervention are trained; the sweep may have fewer."""
+        return self.n_networks if intervention in self.compared() else self.sweep_networks
 
 
 def snapshot_epochs(epochs: int) -> list[int]:
