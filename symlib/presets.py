@@ -38,16 +38,12 @@ def lim_resnet(depth: int = 20, multiple: int = 1, sigma_F: float = 2.0, read_ou
     return WAsymmetry(_resnet_counts(depth, multiple, min(12 * multiple, 27), read_out), sigma_F)
 
 
-def buergin_resnet(sigma_F: float = 2.0, multiple: int = 3) -> WAsymmetry:
-    """Return the W-asymmetry of ResNet-20 in paper A, whose stem keeps 15 of 27 entries trainable at width 8.
+def buergin_resnet(sigma_F: float = 2.0) -> WAsymmetry:
+    """Return the W-asymmetry of ResNet-20 of width 8 in paper A, whose stem keeps 15 of 27 entries trainable.
 
-    Args:
-        sigma_F: 0 or 2 in the paper.
-        multiple: 3 for the paper's width of 8; 1 suits a width of 1.
-
-    Source: Bürgin et al. (2026), CIFAR-10 networks.
+    Source: Bürgin et al. (2026), CIFAR-10 networks; sigma_F is 0 or 2.
     """
-    return WAsymmetry(_resnet_counts(20, multiple, 4 * multiple, read_out=True), sigma_F)
+    return WAsymmetry(_resnet_counts(20, 3, 12, read_out=True), sigma_F)
 
 
 def _resnet_counts(depth: int, multiple: int, stem: int, read_out: bool) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ Colours are Okabe and Ito's, told apart with every common colour vision; every s
 of its own, so that print in grey loses nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -27,6 +28,30 @@ METHODS = {
     "sigma-asym": Look("σ-asymmetric", "#D55E00", "^"),
     "w-asym": Look("W-asymmetric", "#009E73", "D"),
 }
+
+
+def intervention_look(name: str) -> Look:
+    """Return the look of an intervention by its name, such as "w-asym 1"; the scale shows in the label.
+
+    Raises:
+        KeyError: If its kind is unknown.
+    """
+    kind, *scale = name.split(" ")
+    colours = {"standard": ("#444444", "o"), "w-asym": ("#009E73", "D"), "syre": ("#CC79A7", "^")}
+    labels = {"standard": "standard", "w-asym": "W-asymmetric", "syre": "syre"}
+    looks = ("#E69F00", "s") if name == "w-asym 0" else colours[kind]
+    return Look(labels[kind] + (f", σ_F = {scale[0]}" if scale else ""), *looks)
+
+
+def legend_below(figure: Figure, looks: Sequence[Look]) -> None:
+    """Write what each look stands for below all axes of a figure."""
+    handles = [plt.Line2D([], [], color=k.colour, marker=k.marker, ms=4, label=k.label) for k in looks]
+    figure.legend(handles=handles, frameon=False, fontsize="small", loc="outside lower center", ncols=4)
+
+
+def heading(figure: Figure, title: str) -> None:
+    """Write above all axes what was run."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
 
 
 def finished(figure: Figure) -> Figure:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from symlib import records
+from symlib.claims import PROFILES
 from symlib.population import Population
 from symlib.records import Record
 from symlib.seeds import seed
@@ -65,6 +66,32 @@ def networks(
     """Return trained networks of a study on its device; `trained.snapshot` explains the arguments."""
     family = config.family(intervention)
     return snapshot(folder, family, config.members(intervention), epoch, members).to(config.device)
+
+
+def largest(kept: Sequence[Record], **needs: object) -> Record:
+    """Return the record of the highest profile, then of the most networks and epochs.
+
+    Args:
+        kept: Records of one study.
+        needs: Parameters that the record must have.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    fitting = [record for record in kept if needs.items() <= record.config.items()]
+    if not fitting:
+        raise ValueError(f"no record is kept with {needs}: run the notebook with a larger profile and keep its record")
+    return max(fitting, key=lambda r: (PROFILES.index(r.config["profile"]), r.config["n_networks"], r.config["epochs"]))
+
+
+def described(record: Record) -> str:
+    """Return in one line what networks a record is about and where it comes from."""
+    c, about = record.config, record.about
+    return (
+        f"{c['dataset']}, {c['network']} of width {c['width']:g}, {c['norm']} norm: {c['n_networks']} networks each, "
+        f"{c['epochs']} epochs, {c['n_images']:,} images; profile {c['profile']}, {about['device']}, {about['date']}, "
+        f"commit {about['commit']}"
+    )
 
 
 def _measured(study: str, about: dict, measure: Measure, folder: Path, _: Path | None, tick: Tick) -> Record:

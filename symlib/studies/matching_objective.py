@@ -24,6 +24,14 @@ from symlib.studies.trained import Intervention, Positive, SweptNetworks, snapsh
 
 STUDY = "matching_objective"
 SHARE_SCALES = (0.0, 1.0)  # of the fixed entries, in the sweep over their share
+# The authors' stored outputs: first hidden layer of MNIST MLPs after 100 epochs, by sigma_F; 2 or 8 pairs.
+_SCALES = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+ARCHIVED = {
+    "optimal": dict(zip(_SCALES, (0.512, 0.504, 0.514, 0.507, 0.503, 0.508, 0.624, 0.804, 0.917, 0.976), strict=True)),
+    "identity": dict(
+        zip(_SCALES, (-0.005, 0.002, -0.004, 0.022, 0.090, 0.267, 0.608, 0.804, 0.917, 0.976), strict=True)
+    ),
+}
 
 
 class MatchingObjective(SweptNetworks):
@@ -78,6 +86,18 @@ def measure(config: MatchingObjective, intervention: Intervention, pair: int, fo
         }
         rows += [about | {"layer": layer, **_objectives(R)} for (layer,), R in found.items()]
     return pd.DataFrame(rows)
+
+
+def parts(record: Record) -> dict[str, pd.DataFrame]:
+    """Return the rows of "epochs", the comparison over training, and those of the sweeps, "scales" and "shares"."""
+    table = record.table
+    last = table[(table["epoch"] == record.config["epochs"]) & (table["kind"] == "w-asym")]
+    pairs = table.groupby("intervention")["epoch"].nunique()
+    return {
+        "epochs": table[table["intervention"].isin(pairs.index[pairs > 1])],
+        "scales": last[last["share"].isna()],
+        "shares": last[last["share"].notna()],
+    }
 
 
 def quantities(record: Record) -> dict[str, np.ndarray]:

@@ -26,7 +26,7 @@ from symlib.data.images import load, verify
 from symlib.networks.mlp import MLP
 from symlib.networks.resnet import ResNet
 from symlib.population import Population, initialise
-from symlib.presets import buergin_resnet
+from symlib.presets import buergin_resnet, lim_resnet
 from symlib.records import Record
 from symlib.seeds import seed
 from symlib.studies.shards import refuse_missing_device, run_shards
@@ -68,11 +68,17 @@ class Intervention:
             return Standard()
         if self.kind == "syre":
             return Syre(self.sigma_F)
-        maps = list(linear_maps(model).values())
-        if self.share is None and network == "resnet":
-            return buergin_resnet(self.sigma_F, multiple=3 if maps[0].shape[0] >= 128 else 1)
-        shares = MLP_SHARES if self.share is None else [self.share] * len(maps)
-        return WAsymmetry([round(s * w[0].numel()) for s, w in zip(shares, maps, strict=True)], self.sigma_F)
+        fan_ins = [w[0].numel() for w in linear_maps(model).values()]
+        shares = _paper_shares(network, wide=fan_ins[-1] >= 512) if self.share is None else [self.share] * len(fan_ins)
+        return WAsymmetry([round(s * n) for s, n in zip(shares, fan_ins, strict=True)], self.sigma_F)
+
+
+def _paper_shares(network: str, wide: bool) -> Sequence[float]:
+    """Return the pinned share of every map: paper A's for MLPs and wide ResNets, paper B's Table 11 for narrow ones."""
+    if network == "mlp":
+        return MLP_SHARES
+    model, counts = (ResNet(20, 8), buergin_resnet()) if wide else (ResNet(20), lim_resnet())
+    return [n / w[0].numel() for n, w in zip(counts.n_fix, linear_maps(model).values(), strict=True)]
 
 
 STANDARD = Intervention("standard")
