@@ -23,7 +23,7 @@ from symlib.studies.analysis import analyse, networks
 from symlib.studies.trained import Intervention, Positive, TrainedNetworks
 
 STUDY = "identifiability_connectivity"
-# The authors' stored curves, unaligned, training accuracy in per cent; a drop in percentage points. 8 pairs, 100 epochs.
+# The authors' stored curves, unaligned: accuracy on training images in per cent, drops in points; 8 pairs, 100 epochs.
 ARCHIVED = {
     "mlp": {
         "standard": {"worst": 94.55, "drop": 5.4},
