@@ -42,6 +42,8 @@ sigma_F = 1.0  # scale of fixed entries; paper 1 for the MLP and 2 for the ResNe
 sigma_sweep = [0.0, 0.2, 0.5, 1.0, 2.0, 5.0]  # scales of the sweep
 sweep_networks = 2  # networks at each point of the sweep
 explained = 0.9  # share of the inputs' variance that their subspace has to carry
+beta = 0.01  # ridge of the second estimate
+n_ridge = 16  # neurons of each layer that it is computed for; paper 64
 n_seen = 1437  # training images that inputs are recorded on
 warmup = 0  # epochs over which the rate rises a hundredfold; 20 for the ResNet
 init = "reference"  # reference | matched, whether standard networks start from the same scale as the others
@@ -120,6 +122,27 @@ plots.gap_sweep(first_layer(kept), kept.config["dataset"])
 # %% [markdown]
 # Where the gap is positive the numbering is the cheapest; where it is negative, norm pressure would rather reorder. The prediction from weights turns to the identity at a smaller scale than the matching of activations: it asks what the other
 # run's functions *would cost* in this numbering, and they already carry the shared constants along. A positive gap is necessary for the identity to win, not sufficient.
+
+# %% [markdown]
+# ### A second estimate
+#
+# The subspace is cut at a share of the variance, which is a choice. Ridge regression needs none: neuron $i$ fits the pre-activation of neuron $j$ with a penalty on its weights, so directions that hardly
+# vary are hardly paid for. The released script for it cannot run; here the normal equations are solved in closed form.
+
+
+# %%
+def estimates(record):
+    columns = {
+        "subspace_median": "median swap, subspace",
+        "ridge_median": "median swap, ridge",
+        "ridge_rank": "rank correlation",
+    }
+    rows = compared(record).groupby(["intervention", "layer"], sort=False)[list(columns)].mean()
+    rows.index = rows.index.set_levels(rows.index.levels[1].str.removesuffix(".weight"), level=1)
+    return rows.round(2).rename(columns=columns).rename_axis([None, None])
+
+
+estimates(kept)
 
 # %% [markdown]
 # ## Live, on small data

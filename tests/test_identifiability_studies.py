@@ -24,7 +24,7 @@ SWEEP = {"sigma_sweep": [0.0, 1.0, 3.0], "sweep_networks": 2, "n_seen": 200}
 SETTINGS = {
     matching_objective: ("MatchingObjective", SWEEP | {"share_sweep": [0.5]}),
     connectivity: ("IdentifiabilityConnectivity", {"n_points": 5, "n_seen": 200}),
-    trained_costs: ("TrainedCosts", SWEEP | {"explained": 0.9}),
+    trained_costs: ("TrainedCosts", SWEEP | {"explained": 0.9, "beta": 0.01, "n_ridge": 8}),
     merging: ("Merging", {"sizes": [2, 4], "n_seen": 200}),
 }
 
@@ -126,6 +126,12 @@ def test_prediction_and_measurement_are_of_the_same_two_networks(records):
     assert (pairs.nunique() == 1).all()  # an inverse permutation fixes as many
 
 
+def test_both_estimates_of_swap_costs_agree_on_the_order(records):
+    table = records[trained_costs].table.query("kind == 'syre' and network % 2 == 0")
+    assert (table["ridge_rank"] > 0.5).all()  # near 0 if the two looked at different pairs
+    assert records[trained_costs].table.query("network % 2 == 1")["ridge_rank"].isna().all()
+
+
 def test_averages_of_weights_are_those_of_the_networks(records, standard):
     population, data = standard
     mean = population.holding({name: w[2:].mean(0, keepdim=True) for name, w in population.tensors.items()})
@@ -200,6 +206,7 @@ def test_record_says_how_networks_were_trained(records):
         (merging, {"network": "resnet", "width": 1.0}, "layer by layer in an MLP"),
         (trained_costs, {"explained": 1.5}, "explained: "),
         (trained_costs, {"explained": 0.0}, "explained: "),
+        (trained_costs, {"beta": 0.0}, "beta: "),
         (matching_objective, {"share_sweep": [1.0]}, "share_sweep"),
     ],
 )

@@ -5,11 +5,13 @@ Source: Bürgin et al. (2026), realization and swap cost, neuron identifiability
 
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field, model_validator
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from symlib.alignment.activation_matching import correlations
@@ -18,11 +20,12 @@ from symlib.alignment.tracing import specification
 from symlib.asymmetry import linear_maps
 from symlib.effective.costs import realization_costs, signed_root, swap_costs
 from symlib.effective.identifiability import identifiability_gap, predicted_matching
-from symlib.effective.subspace import Subspace, input_moments, representation_subspace
+from symlib.effective.ridge import ridge_costs
+from symlib.effective.subspace import Moments, Subspace, input_moments, representation_subspace
 from symlib.population import Population
 from symlib.records import Record
 from symlib.studies.analysis import analyse, networks
-from symlib.studies.trained import Intervention, Positive, SweptNetworks
+from symlib.studies.trained import Intervention, Positive, Rate, SweptNetworks
 
 STUDY = "trained_costs"
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -32,6 +35,8 @@ class TrainedCosts(SweptNetworks):
     """Parameters of one run; their meaning stands beside each in the notebook's parameters cell."""
 
     explained: float = Field(gt=0, le=1)
+    beta: Rate
+    n_ridge: Annotated[int, Field(ge=2)]
     n_seen: Positive
 
     @model_validator(mode="after")
@@ -66,7 +71,9 @@ def measure(config: TrainedCosts, intervention: Intervention, pair: int, folder:
         mean squared norm of the trainable weights; quantiles of the signed root of swap costs (swap_0.5 is the median),
         share of pairs with negative cost, the largest absolute cost; the identifiability gap; and across the two
         networks the share of neurons that the costs match with themselves (predicted), that activations do (measured),
-        and on whose partner both agree.
+        and on whose partner both agree. For the first of two networks also, over the first `n_ridge` neurons, the
+        median swap cost (subspace_median), the same by ridge regression (ridge_median), and the rank correlation of the
+        two over all pairs (ridge_rank).
     """
     data = config.family(intervention).data().to(config.device)
     both = networks(config, folder, intervention, config.epochs, [2 * pair, 2 * pair + 1])
@@ -81,7 +88,8 @@ def measure(config: TrainedCosts, intervention: Intervention, pair: int, folder:
             subspace = representation_subspace(moments[layer], config.explained)
             mine = _own_costs(both[[i]], layer, subspace)
             across = _across(both[[i, 1 - i]], layer, subspace, partners.get(layer.removesuffix(".weight")), i)
-            rows.append(about | {"network": 2 * pair + i, "layer": layer} | mine | across)
+            beside = _ridge(config, both[[i]], layer, moments[layer], subspace) if _has_ridge(config, about, i) else {}
+            rows.append(about | {"network": 2 * pair + i, "layer": layer} | mine | across | beside)
     return pd.DataFrame(rows)
 
 
@@ -106,6 +114,27 @@ def _own_costs(one: Population, layer: str, subspace: Subspace) -> dict[str, flo
         "negative": (swaps < 0).double().mean().item(),
         "largest": swaps.abs().max().item(),
         "gap": identifiability_gap(cost).gap,
+    }
+
+
+def _has_ridge(config: TrainedCosts, about: dict, i: int) -> bool:
+    # An eigendecomposition per neuron: not for every network of the sweep.
+    return i == 0 and about["intervention"] in [compared.name for compared in config.compared()]
+
+
+def _ridge(config: TrainedCosts, one: Population, layer: str, moments: Moments, subspace: Subspace) -> dict[str, float]:
+    """Compare swap costs of the first neurons on the subspace with those by ridge regression on all directions."""
+    few = slice(config.n_ridge)
+    W, D, F = one.params[layer][0][few], *(side[few] for side in fixed_sides(one, layer))
+    pairs = torch.triu_indices(len(W), len(W), 1)
+    by_ridge = ridge_costs(W, D, F, moments.covariance, [config.beta]).cost[0]
+    on_subspace = realization_costs(W, D, F, subspace).cost
+    swaps = [signed_root(swap_costs(cost)[*pairs]) for cost in (on_subspace, by_ridge)]
+    varies = all(bool((s != s[0]).any()) for s in swaps)
+    return {
+        "subspace_median": swaps[0].median().item(),
+        "ridge_median": swaps[1].median().item(),
+        "ridge_rank": spearmanr(*swaps).statistic if varies else float("nan"),
     }
 
 
