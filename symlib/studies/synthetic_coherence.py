@@ -121,7 +121,7 @@ def measure(
     y = teacher(z)
     # Neither start nor orders depend on the copies: pair p is one pair of draws under every coherence.
     seeds = network_seeds(outer_seed, config.n_pairs)
-    start, orders = initialise(mask, seeds), torch.stack([_orders(seed, config.epochs) for seed in seeds])
+    start, orders = initialise(mask, seeds), torch.stack([batch_orders(seed, config.epochs) for seed in seeds])
     tables = []
     for copies in config.copies:
         U = basis(family, copies, outer_seed).float()
@@ -195,9 +195,13 @@ def compared(record: Record) -> pd.DataFrame:
     """Return midpoint barriers beside the independent run's.
 
     Returns:
-        One row per (family, copies) with columns `mean`, `sd`, `reference_mean`, `reference_sd` and `difference`.
+        One row per (family, copies) with columns `mean`, `sd`, `reference_mean`, `reference_sd`, `difference` and `se`.
+        The last is the standard error of our mean by the spread between outer seeds, whose pairs share mask and data.
     """
-    table = barriers(record).groupby(["family", "copies"])["midpoint"].agg(mean="mean", sd="std")
+    found = barriers(record)
+    table = found.groupby(["family", "copies"])["midpoint"].agg(mean="mean", sd="std")
+    by_draw = found.groupby(["family", "copies", "outer_seed"])["midpoint"].mean()
+    table["se"] = by_draw.groupby(["family", "copies"]).std() / record.config["n_outer_seeds"] ** 0.5
     for i, column in enumerate(("reference_mean", "reference_sd")):
         table[column] = [REFERENCE[family][i][copies - 1] for family, copies in table.index]
     table["difference"] = table["mean"] - table["reference_mean"]
@@ -224,7 +228,7 @@ def network_seeds(outer_seed: int, n_pairs: int) -> list[int]:
     return [40_000 + 1_000 * outer_seed + i for i in range(2 * n_pairs)]
 
 
-def _orders(seed: int, epochs: int) -> Tensor:
+def batch_orders(seed: int, epochs: int) -> Tensor:
     """Draw the batch order of one network, shape (epochs, training points)."""
     source = generator(seed, "order")
     return torch.stack([torch.randperm(N_TRAIN, generator=source) for _ in range(epochs)])
