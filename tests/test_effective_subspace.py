@@ -23,9 +23,9 @@ def moments_of(x, *sizes):
     return moments
 
 
-def correlated(n=200, d=12, offset=0.0):
+def correlated(n=200, d=12):
     g = generator("subspace")
-    return torch.randn(n, d, generator=g) @ torch.randn(d, d, generator=g) + offset
+    return torch.randn(n, d, generator=g) @ torch.randn(d, d, generator=g)
 
 
 def network(norm="layer"):
@@ -33,13 +33,15 @@ def network(norm="layer"):
     return model, next(initialise(model, constraint(model, Standard(), 0), [3]).members())
 
 
+@pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-11), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("offset", [0.0, 1e4])
-def test_moments_in_batches_are_those_of_all_vectors_even_far_from_zero(offset):
-    x = correlated(offset=offset)
-    found = moments_of(x, 7, 100, 93)
-    assert found.n == 200
-    torch.testing.assert_close(found.mean, x.double().mean(0))
-    torch.testing.assert_close(found.covariance, torch.cov(x.double().T, correction=0), rtol=1e-9, atol=1e-9)
+def test_moments_in_batches_are_those_of_all_vectors_even_far_from_zero(offset, dtype, within):
+    x = (correlated(1200, 150) + offset).to(dtype)
+    found = moments_of(x, 7, 1100, 93)
+    assert found.n == 1200
+    torch.testing.assert_close(found.mean, x.double().mean(0), rtol=within, atol=within)
+    expected = torch.cov(x.double().T, correction=0)
+    torch.testing.assert_close(found.covariance, expected, rtol=0, atol=within * float(expected.max()))
 
 
 @pytest.mark.parametrize("explained", [0.3, 0.9, 0.999])
@@ -58,14 +60,15 @@ def test_subspace_is_that_of_a_singular_value_decomposition_of_the_data(explaine
 def test_signs_do_not_depend_on_how_the_data_are_mirrored_or_cut():
     x = correlated()
     one, other = representation_subspace(moments_of(x)), representation_subspace(moments_of(-x, 13, 187))
-    torch.testing.assert_close(one.basis, other.basis, rtol=0, atol=1e-8)
+    torch.testing.assert_close(one.basis, other.basis, rtol=0, atol=1e-5)
 
 
 def test_all_of_the_variance_leaves_out_directions_without_any():
     plane = correlated(d=2) @ torch.randn(2, 10, generator=generator("plane"))
     found = representation_subspace(moments_of(plane), 1.0)
     assert found.dimension == 2
-    assert found.explained == pytest.approx(1, abs=1e-12)
+    assert found.explained == pytest.approx(1, abs=1e-6)
+    assert representation_subspace(moments_of(correlated()), 1.0).dimension == 12
 
 
 def test_coherence_by_a_loop_and_at_its_limits():

@@ -32,7 +32,7 @@ def realization_costs(W: Tensor, D: Tensor, F: Tensor, subspace: Subspace) -> Co
     Here a_j = U^T w_j is the function, v_i = U^T f_i what neuron i computes for nothing, and S_i = U^T Diag(d_i) U what
     it can add. For functions of another run with the same constraint, give its weights.
 
-    One neuron at a time: beside inputs and results this takes some five matrices of m by d and one of d by d, float64.
+    One neuron at a time: beside its result this takes some five matrices of m by d in float64.
 
     Args:
         W: Effective weights of the neurons whose functions are to be realised, shape (m, d).
@@ -47,24 +47,25 @@ def realization_costs(W: Tensor, D: Tensor, F: Tensor, subspace: Subspace) -> Co
     """
     _check(W, D, F, subspace)
     W, D, F, U = W.detach().cpu().double(), D.cpu(), F.cpu().double(), subspace.basis
-    A, V, projector = W @ U, F @ U, U @ U.T
-    A_in, V_in = A @ U.T, V @ U.T  # on every input, inside the subspace
-    m = len(W)
-    cost, residual = torch.empty(m, m, dtype=torch.float64), torch.zeros(m, m, dtype=torch.float64)
+    A, V = W @ U, F @ U
+    A_in, V_in = U @ A.T, U @ V.T  # on every input, inside the subspace
+    cost = torch.cdist(V, A, compute_mode="donot_use_mm_for_euclid_dist").square()  # right where nothing is frozen
+    residual = torch.zeros_like(cost)
     for i, mask in enumerate(D):
-        targets, frozen = A - V[i], (~mask).nonzero().squeeze(1)
+        frozen = (~mask).nonzero().squeeze(1)
         # S_i = I - U_fix^T U_fix. If fewer inputs are frozen than the subspace has dimensions, its inverse is
         # I + U_fix^T G^-1 U_fix, G = I - U_fix U_fix^T, smaller than S_i; U_fix (a_j - v_i) stands in A_in and V_in.
         if len(frozen) <= subspace.dimension:
-            gram = torch.eye(len(frozen), dtype=torch.float64) - projector[frozen][:, frozen]
-            fixed, beside = targets.square().sum(1), A_in[:, frozen] - V_in[i, frozen]
+            gram = torch.eye(len(frozen), dtype=torch.float64) - U[frozen] @ U[frozen].T
+            targets = A_in[frozen] - V_in[frozen, i, None]
         else:
             gram = U[mask].T @ U[mask]
-            fixed, beside = 0.0, targets
+            targets = (A - V[i]).T
+            cost[i] = 0
         if (inverse_root := _inverse_root(gram)) is not None:
-            cost[i] = fixed + (beside @ inverse_root.T).square().sum(1)
+            cost[i] += (inverse_root @ targets).square().sum(0)
         else:
-            cost[i], residual[i] = _projected(U[mask], targets)
+            cost[i], residual[i] = _projected(U[mask], A - V[i])
             cost[i, residual[i] > OUTSIDE * (W.norm(dim=1) + F[i].norm())] = torch.inf
     return Costs(cost, residual)
 

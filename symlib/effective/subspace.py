@@ -14,14 +14,18 @@ from symlib.alignment.recording import Watch
 from symlib.asymmetry import linear_maps
 from symlib.population import mode, passes, unfused_attention
 
-ROUNDING = 1e-12  # of the total variance; directions below carry nothing but rounding
+# Measured on one core at 54,000 inputs of 784 features: products of so many rows in float32, added up in float64, take
+# half the time of float64 and change realization costs by less than 1e-5; strips up to the diagonal save a quarter.
+ROWS = 500
+STRIP = 128
+ROUNDING = 1e-6  # share of the variance that may be rounding of the inputs
 
 
 class Moments:
     """Running mean and covariance of vectors.
 
-    Vectors are shifted by the mean of the first batch, so that a large mean does not swallow a small variance; all
-    in float64, which costs twice the time of float32 and keeps directions without variance at 1e-16 of the rest.
+    Vectors are shifted by the mean of the first batch, so that a large mean does not swallow a small variance. Products
+    are in the precision of the vectors, sums in float64.
     """
 
     def __init__(self) -> None:
@@ -31,23 +35,27 @@ class Moments:
     def add(self, batch: Tensor) -> None:
         """Take in vectors, shape (n, d)."""
         if self.n == 0:
-            self._shift = batch.mean(0, dtype=torch.float64)
-            self._sum = torch.zeros_like(self._shift)
-            self._products = torch.diag(self._sum)
-        centred = batch - self._shift
+            self._shift = batch.mean(0)
+            self._sum = torch.zeros_like(self._shift, dtype=torch.float64)
+            self._products = torch.diag(self._sum)  # right on and below the diagonal
         self.n += len(batch)
-        self._sum += centred.sum(0)
-        self._products.addmm_(centred.T, centred)
+        for part in batch.split(ROWS):
+            centred = part - self._shift
+            self._sum += centred.sum(0, dtype=torch.float64)
+            for start in range(0, batch.shape[1], STRIP):
+                stop = start + STRIP
+                self._products[start:stop, :stop] += centred[:, start:stop].T @ centred[:, :stop]
 
     @property
     def mean(self) -> Tensor:
         """The mean, shape (d,), float64."""
-        return self._shift + self._sum / self.n
+        return self._shift.double() + self._sum / self.n
 
     @property
     def covariance(self) -> Tensor:
         """The covariance around the mean, divided by n, shape (d, d), float64."""
-        return self._products / self.n - torch.outer(self._sum, self._sum) / self.n**2
+        products = self._products.tril() + self._products.tril(-1).T
+        return products / self.n - torch.outer(self._sum, self._sum) / self.n**2
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,8 @@ def representation_subspace(moments: Moments, explained: float = 0.9) -> Subspac
         explained: Share of the variance to be reached, in (0, 1].
 
     Returns:
-        The subspace, on the CPU. The largest entry of every basis vector is positive.
+        The subspace, on the CPU. The largest entry of every basis vector is positive. All of the variance is all but a
+        millionth, so that rounding adds no dimensions.
 
     Raises:
         ValueError: If the share is outside (0, 1], there are fewer inputs than features, or the inputs do not vary or
@@ -107,7 +116,7 @@ def representation_subspace(moments: Moments, explained: float = 0.9) -> Subspac
     if variances.sum() <= 1e-12 * moments.mean.cpu().square().sum():
         raise ValueError("the inputs do not vary, so they span no subspace: look for a layer that is constant")
     shares = variances.clamp_min(0).cumsum(0) / variances.clamp_min(0).sum()
-    k = int((shares < explained - ROUNDING).sum()) + 1
+    k = int((shares < min(explained, 1 - ROUNDING)).sum()) + 1
     basis = vectors[:, :k]
     largest = basis.gather(0, basis.abs().argmax(0, keepdim=True))
     return Subspace(basis * largest.sign(), min(1.0, float(shares[k - 1])))
