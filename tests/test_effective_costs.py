@@ -103,6 +103,14 @@ def test_frozen_inputs_along_the_subspace_leave_no_way_to_reach_anything_there()
     assert found.cost[0, 0] == pytest.approx(float(W[0, 1]) ** 2)
 
 
+@pytest.mark.parametrize(("share", "reachable"), [(1e-8, True), (1e-14, False)])
+def test_what_is_barely_left_of_the_subspace_is_dear_and_what_is_only_rounding_out_of_reach(share, reachable):
+    along = torch.tensor([[(1 - share) ** 0.5], [share**0.5]], dtype=torch.float64)
+    D, F = torch.tensor([[False, True], [True, True]]), torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    found = realization_costs(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), D, F, Subspace(along, 0.9))
+    assert found.cost[0, 1] == pytest.approx(1 / share if reachable else float("inf"), rel=1e-6)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_neuron_pays_more_for_its_own_function_than_its_weights(kind):
     W, D, F = layer(kind)

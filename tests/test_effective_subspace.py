@@ -61,6 +61,7 @@ def test_signs_do_not_depend_on_how_the_data_are_mirrored_or_cut():
     x = correlated()
     one, other = representation_subspace(moments_of(x)), representation_subspace(moments_of(-x, 13, 187))
     torch.testing.assert_close(one.basis, other.basis, rtol=0, atol=1e-5)
+    assert (one.basis.amax(0) == one.basis.abs().amax(0)).all()
 
 
 def test_all_of_the_variance_leaves_out_directions_without_any():
