@@ -100,6 +100,18 @@ plots.matching_epochs(found["epochs"], kept.config["dataset"])
 plots.trade_off(found["scales"], kept.config["dataset"])
 
 # %% [markdown]
+# ### ResNets
+#
+# The same for residual networks on CIFAR-10, with the units of a stage seen wherever the next convolutions read them, every position of an image a sample.
+
+# %%
+resnets = largest(records.find("matching_objective"), network="resnet")
+described(resnets)
+
+# %% mystnb={"figure": {"caption": "Mean correlation of matched channels over training, ResNet-20 on CIFAR-10, recorded run: the stem with the first stage, a block in the middle, the last block.", "name": "fig-matching-resnet"}, "image": {"alt": "Grid of panels, three groups of channels by four interventions, correlations over epochs under the identity, the best and a random matching."}}
+plots.matching_epochs(parts(resnets)["epochs"], "cifar10")
+
+# %% [markdown]
 # ### The share of pinned entries
 #
 # Live, on digits: with constants, pinning few entries per row is enough; with zeros, even pinning most of them is not.

@@ -1,14 +1,13 @@
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
 import yaml
-
-from symlib.studies.mode_connectivity import ModeConnectivity
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
@@ -50,12 +49,26 @@ def test_every_figure_has_a_caption_and_words_for_those_who_do_not_see_it(path):
             assert len(about["figure"]["caption"]) > 20 and len(about["image"]["alt"]) > 20
 
 
-@pytest.mark.parametrize("profile", ["quick", "cpu", "paper"])
-def test_every_profile_is_a_valid_configuration(profile):
-    file = ROOT / f"notebooks/profiles/mode_connectivity_mlp/{profile}.yaml"
-    changes = yaml.safe_load(file.read_text()) if profile != "quick" else {}
-    config = ModeConnectivity.checked(defaults("mode_connectivity_mlp") | changes | {"device": "cpu"})
-    assert config.profile == profile
+def config_of(name):
+    """Return the class that a notebook checks its parameters with."""
+    source = (ROOT / f"notebooks/{name}.py").read_text()
+    class_name = re.search(r"config = (\w+)\.from_cell", source)[1]
+    return getattr(import_module(re.search(rf"from (symlib\.\S+) import {class_name}$", source, re.M)[1]), class_name)
+
+
+PROFILES = sorted(ROOT.glob("notebooks/profiles/*/*.yaml"))
+
+
+@pytest.mark.parametrize("file", PROFILES, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_profile_is_a_valid_configuration(file):
+    changes = yaml.safe_load(file.read_text()) | {"device": "cpu"}
+    config = config_of(file.parent.name).checked(defaults(file.parent.name) | changes)
+    assert config.profile == ("paper" if "paper" in file.stem else "cpu")
+
+
+@pytest.mark.parametrize("name", sorted({p.parent.name for p in PROFILES}))
+def test_defaults_are_the_quick_profile(name):
+    assert config_of(name).checked(defaults(name)).profile == "quick"
 
 
 def launch(*arguments):
