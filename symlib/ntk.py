@@ -202,7 +202,7 @@ def linearisation(start: Population, end: Population, x: Tensor) -> Linearisatio
 
     Args:
         start: M networks.
-        end: The same networks later; one that has not moved gets NaN, since there is nothing to predict.
+        end: The same networks later; of one that has not moved there is nothing to predict, and numbers mean nothing.
         x: Samples, shape (n, ...).
 
     Raises:

@@ -156,7 +156,6 @@ def test_short_ways_are_more_linear_than_long_ones(tiny, blobs):
     start = tiny("standard", init_seeds=(0,))
     errors = [linearisation(start, train(start, x, y, Recipe(n, 20, 1e-2, 0.0), [0])[0], x).error for n in (1, 5, 30)]
     assert errors[0] < errors[1] < errors[2]
-    assert linearisation(start, start, x).error.isnan().all()
 
 
 def test_class_balanced_samples():
