@@ -37,9 +37,8 @@ def analyse(
     """
     out = Path(config.out) if config.out else None
     with trained(config, interventions) as folder:
-        shared = {k: v for k, v in config.science.items() if k != "n_networks"}
         work = {
-            name: (shared | own, partial(_measured, study, shared | own, measure, folder))
+            name: (config.science | own, partial(_measured, study, config.science | own, measure, folder))
             for name, (own, measure) in measures.items()
         }
         parts = run_shards(work, out and out / "shards", config.workers, n_ticks=1)

@@ -32,6 +32,7 @@ from symlib.seeds import seed
 from symlib.studies.shards import refuse_missing_device, run_shards
 from symlib.training import Recipe, constant, geometric_warmup, train
 
+COUNTS = {"n_networks", "sigma_sweep", "share_sweep", "sweep_networks"}  # parameters that say which shards there are
 RECORDS = "records"  # below a folder of networks: what was trained there
 BLOCK = 4  # networks that are trained together, as one population where that pays
 SHAPES = {"digits": (1, 64), "mnist": (1, 784), "cifar10": (3, 3072)}  # channels and pixels of the images
@@ -176,8 +177,8 @@ class TrainedNetworks(Config):
 
     @property
     def science(self) -> dict:
-        """The parameters that a result depends on; those of where and how it runs are left out."""
-        return self.model_dump(exclude={"profile", "networks", "workers", "device", "out"})
+        """The parameters that one shard's result depends on, not how many shards there are, nor where and how they run."""
+        return self.model_dump(exclude=COUNTS | {"profile", "networks", "workers", "device", "out"})
 
     def interventions(self) -> Sequence[Intervention]:
         """Return what the study compares: standard, W-asymmetric without and with constants, syre."""
