@@ -177,7 +177,7 @@ class TrainedNetworks(Config):
 
     @property
     def science(self) -> dict:
-        """The parameters that one shard's result depends on, not how many shards there are, nor where and how they run."""
+        """The parameters that one shard's result depends on: not how many there are, nor where and how they run."""
         return self.model_dump(exclude=COUNTS | {"profile", "networks", "workers", "device", "out"})
 
     def interventions(self) -> Sequence[Intervention]:
