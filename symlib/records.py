@@ -1,4 +1,4 @@
-"""The results store: one folder per record, a CSV table beside a JSON file that vouches for it.
+"""The results store: one folder per record, a CSV table and arrays beside a JSON file that vouches for them.
 
 `python -m symlib.records RUN` keeps the record of a finished run by copying it to `results/`.
 """
@@ -13,15 +13,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from safetensors.numpy import load, save
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
+ARRAYS = "arrays.safetensors"
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,13 @@ class Record:
 
     Attributes:
         table: One row per measured value.
-        about: Study, config, seeds, hashes, versions, device, compute time, commit, date and SHA-256 of the table.
+        about: Study, config, seeds, versions, device, compute time, commit, date, and hashes of table and arrays.
+        arrays: Name -> array, for what no table holds well; often empty.
     """
 
     table: pd.DataFrame
     about: dict
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def config(self) -> dict:
@@ -58,13 +63,17 @@ def provenance() -> dict:
     }
 
 
-def make(study: str, config: Mapping, table: pd.DataFrame, facts: Mapping) -> Record:
+def make(
+    study: str, config: Mapping, table: pd.DataFrame, facts: Mapping, arrays: Mapping[str, np.ndarray] | None = None
+) -> Record:
     """Return a record of a study; `facts` are further entries of `about` and may replace its provenance."""
     # Through text, so that a record in memory equals the same record read back.
     text = table.to_csv(index=False)
     about = {"study": study, "key": key(config), "config": dict(config), **provenance(), **facts}
     about["table_sha256"] = hashlib.sha256(text.encode()).hexdigest()
-    return Record(pd.read_csv(io.StringIO(text)), json.loads(json.dumps(about)))
+    if arrays:
+        about["arrays_sha256"] = hashlib.sha256(save(dict(arrays))).hexdigest()
+    return Record(pd.read_csv(io.StringIO(text)), json.loads(json.dumps(about)), dict(arrays or {}))
 
 
 def write(folder: Path, record: Record) -> None:
@@ -72,6 +81,8 @@ def write(folder: Path, record: Record) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside, old = (Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)) for _ in range(2))
     (beside / "table.csv").write_text(record.table.to_csv(index=False))
+    if record.arrays:
+        (beside / ARRAYS).write_bytes(save(record.arrays))
     sealed = record.about | {"about_sha256": key(record.about)}
     (beside / "record.json").write_text(json.dumps(sealed, indent=1) + "\n")
     beside.chmod(0o755)
@@ -90,17 +101,20 @@ def read(folder: Path) -> Record:
     advice = "restore it from version control, or delete the folder and run the study again"
     try:
         about = json.loads((folder / "record.json").read_text())
-        text = (folder / "table.csv").read_text()
-        sealed = {"about": about.pop("about_sha256"), "table": about["table_sha256"]}
+        sealed = {"table.csv": about["table_sha256"]}
+        if "arrays_sha256" in about:
+            sealed[ARRAYS] = about["arrays_sha256"]
+        contents = {file: (folder / file).read_bytes() for file in sealed}
+        sealed["record.json"] = about.pop("about_sha256")
     except (OSError, json.JSONDecodeError, KeyError) as error:
         raise ValueError(f"{folder} holds no whole record ({type(error).__name__}: {error}): {advice}") from error
-    found = {"about": key(about), "table": hashlib.sha256(text.encode()).hexdigest()}
-    for part, file in {"table": "table.csv", "about": "record.json"}.items():
-        if found[part] != sealed[part]:
-            raise ValueError(
-                f"{folder / file} was changed after it was written (its hash is {found[part][:16]}): {advice}"
-            )
-    return Record(pd.read_csv(io.StringIO(text)), about)
+    found = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
+    found["record.json"] = key(about)
+    for file, digest in found.items():
+        if digest != sealed[file]:
+            raise ValueError(f"{folder / file} was changed after it was written (its hash is {digest[:16]}): {advice}")
+    table = pd.read_csv(io.BytesIO(contents["table.csv"]))
+    return Record(table, about, load(contents[ARRAYS]) if ARRAYS in contents else {})
 
 
 def find(study: str, results: Path = RESULTS) -> list[Record]:

@@ -1,5 +1,6 @@
 import subprocess
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -17,6 +18,22 @@ def test_record_survives_the_round_trip(record, tmp_path):
     again = records.read(tmp_path / "one")
     pd.testing.assert_frame_equal(again.table, record.table, check_exact=True)
     assert again.about == record.about
+
+
+def test_arrays_are_kept_and_a_flipped_bit_in_them_is_noticed(record, tmp_path):
+    arrays = {"b": np.arange(6.0).reshape(2, 3), "a": np.ones(2, dtype=np.float32)}
+    records.write(tmp_path / "one", records.make("study", {}, record.table, {}, arrays))
+    records.write(tmp_path / "two", records.read(tmp_path / "one"))  # written again as it was read
+    again = records.read(tmp_path / "two")
+    assert again.arrays.keys() == arrays.keys()
+    assert all(np.array_equal(again.arrays[name], values) for name, values in arrays.items())
+    file = tmp_path / "two/arrays.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    with pytest.raises(ValueError, match="arrays.safetensors was changed"):
+        records.read(tmp_path / "two")
+    file.unlink()
+    with pytest.raises(ValueError, match="holds no whole record"):
+        records.read(tmp_path / "two")
 
 
 def test_record_says_where_it_comes_from(record):
