@@ -1,7 +1,7 @@
 """The synthetic coherence experiment: batched with gradients written out, against one network at a time with autograd.
 
-`OMP_NUM_THREADS=1 python benchmarks/synthetic_coherence.py` trains both on the same draws, so that their barriers can be
-compared. The straightforward program is timed on a few pairs and its time multiplied up to the protocol's 1,000.
+`OMP_NUM_THREADS=1 python benchmarks/synthetic_coherence.py` trains both on the same draws, so that their barriers
+can be compared. The straightforward program is timed on a few pairs and its time multiplied up to the protocol's 1,000.
 """
 
 import statistics

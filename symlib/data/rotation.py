@@ -66,6 +66,7 @@ def rotation(moments: Moments, coherence: float, explained: float = 0.9) -> Tens
         )
     components = torch.linalg.eigh(moments.covariance.cpu()).eigenvectors.flip(-1)
     largest = components.gather(0, components.abs().argmax(0, keepdim=True))
+    # A target that is rounded to just below k/d cannot be reached.
     return spread(d, k, max(coherence, k / d)) @ (components * largest.sign()).T
 
 
