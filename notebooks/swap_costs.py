@@ -19,7 +19,7 @@
 # %% [markdown]
 # ## Parameters
 #
-# The defaults have the paper's networks on fewer points and for fewer epochs. `make run NB=swap_costs PROFILE=cpu` trains eight of each for 20 epochs.
+# The defaults have the paper's networks on fewer points and for fewer epochs. `make run NB=swap_costs PROFILE=cpu` trains six of each for 10 epochs on all points.
 
 # %% tags=["parameters"]
 profile = "quick"  # quick | cpu | paper | custom
