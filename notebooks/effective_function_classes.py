@@ -127,13 +127,13 @@ plots.anisotropy_by_coherence(rows_of(kept, "anisotropy"), REFERENCE["anisotropy
 from symlib.seeds import generator
 from symlib.studies.effective_theory import TRAINED, centre_pairs
 
-lines = ["exact cost and the one from centres (independent program)"]
-lines += ["trained part    correlation        mean ratio"]
+lines = ["mean ± sd over repeats (independent program)"]
+lines += ["trained part   correlation               ratio, exact to approximate"]
 for trained in TRAINED:
     row = f"{trained:>12g}"
     for what in ("correlation", "ratio"):
-        ours, theirs = found[f"{what}/{trained:g}"].mean(), REFERENCE[what][trained]
-        row += f"{ours:>10.3f} ({theirs:.3f})"
+        ours, theirs = found[f"{what}/{trained:g}"], REFERENCE[what][trained]
+        row += f"{ours.mean():>11.3f} ± {ours.std(ddof=1):.3f} ({theirs:.3f})"
     lines.append(row)
 print("\n".join(lines))
 
