@@ -1,12 +1,13 @@
-"""Figures of subspace coherence: what it does to masked networks."""
+"""Figures of subspace coherence: of trained layers, and what it does to masked networks."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from symlib.plots.style import Look, finished, plain
+from symlib.plots.style import Look, finished, heading, intervention_look, legend_below, plain
 
 FAMILIES = {
     "exact-copy": Look("exact copies", "#0072B2", "s"),
@@ -30,7 +31,7 @@ def barrier_by_coherence(table: pd.DataFrame, compared: pd.DataFrame, title: str
     left.set_ylabel("test MSE")
     left.set_title("midpoint barrier", loc="left", fontsize="medium")
     right.set_title("along the line", loc="left", fontsize="medium")
-    figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
+    heading(figure, title)
     for axes in (left, right):
         axes.axhline(0, color="#999999", lw=0.8, zorder=0)
         plain(axes)
@@ -86,3 +87,79 @@ def _lines(axes: Axes, table: pd.DataFrame) -> None:
         top = max(line.max() for line in lines.values())
         axes.annotate(f"coherence {coherence:.2g}", (0.5, top), (0, 6), textcoords="offset points", ha="center")
     axes.set(xlim=(0, 1), xlabel="mixing weight λ of the second network")
+
+
+def coherence_by_epoch(layers: pd.DataFrame, title: str) -> Figure:
+    """Draw coherence, and how differently masks treat directions, over training: one column a layer.
+
+    Args:
+        layers: Columns intervention, network, epoch, layer, coherence, dimension, full_dimension, anisotropy.
+        title: What was run.
+
+    Source: Bürgin et al. (2026), subspace coherence and anisotropy over layers and epochs.
+    """
+    names = list(layers["layer"].unique())
+    figure, grid = plt.subplots(2, len(names), figsize=(7.6, 4.4), sharex=True, sharey="row", layout="constrained")
+    for column, layer in zip(grid.T, names, strict=True):
+        for name, rows in layers[layers["layer"] == layer].groupby("intervention", sort=False):
+            look, epochs = intervention_look(name), rows.groupby("epoch")
+            for axes, what in zip(column, ("coherence", "anisotropy"), strict=True):
+                if rows[what].any():  # there is no anisotropy without a mask
+                    axes.plot(rows["epoch"], rows[what], look.marker, color=look.colour, alpha=0.35, ms=3, mew=0)
+                    mean = epochs[what].mean()
+                    axes.plot(mean.index, mean, look.marker, ls="-", color=look.colour, ms=4, lw=1.3)
+            least = (epochs["dimension"].mean() / epochs["full_dimension"].mean()).rename("least")
+            column[0].plot(least.index, least, ":", color=look.colour, lw=1)
+        column[0].set_title(f"inputs of {layer.removesuffix('.weight')}", loc="left", fontsize="small")
+        column[1].set_xlabel("epoch", fontsize="small")
+        for axes in column:
+            axes.set(ylim=(0, 1.02))
+            plain(axes)
+    grid[0, 0].set_ylabel("coherence\n(dotted: the least possible)", fontsize="small")
+    grid[1, 0].set_ylabel("mean anisotropy of\nneurons with a mask", fontsize="small")
+    heading(figure, title)
+    legend_below(figure, [intervention_look(name) for name in layers["intervention"].unique()])
+    return finished(figure)
+
+
+def turned_images(pairs: pd.DataFrame, title: str) -> Figure:
+    """Draw what units with one number share and what is lost halfway, against the coherence of the images.
+
+    Args:
+        pairs: One row per intervention and pair, columns kind, share, target, pair, squared, chance, identity, drop.
+        title: What was run.
+    """
+    panels = {
+        "excess": "squared correlation of units\nwith one number, above chance",
+        "identity": "correlation of units\nwith one number",
+        "drop": "accuracy lost halfway (points)",
+    }
+    rows = pairs.assign(excess=pairs["squared"] - pairs["chance"])
+    targets = sorted(rows["target"].unique())
+    figure, row = plt.subplots(1, len(panels), figsize=(7.6, 3.3), layout="constrained")
+    row[1].sharey(row[0])
+    looks = {}
+    for kind_share, own in rows.groupby(["kind", "share"], sort=False, dropna=False):
+        looks[kind_share] = look = _turned_look(*kind_share)
+        for axes, what in zip(row, panels, strict=True):
+            places = [targets.index(target) for target in own["target"]]
+            axes.plot(places, own[what], look.marker, color=look.colour, alpha=0.4, ms=5, mew=0)
+            mean = own.groupby("target")[what].mean()
+            axes.plot(range(len(targets)), mean, look.marker, ls="-", color=look.colour, ms=5, lw=1.3)
+    for axes, label in zip(row, panels.values(), strict=True):
+        axes.axhline(0, color="#999999", lw=0.8, zorder=0)
+        axes.set_xticks(range(len(targets)), [f"{target:g}" for target in targets])
+        axes.set(xlim=(-0.3, len(targets) - 0.7), xlabel="coherence of the images")
+        axes.set_title(label, loc="left", fontsize="small")
+        plain(axes)
+    heading(figure, title)
+    legend_below(figure, list(looks.values()))
+    return finished(figure)
+
+
+def _turned_look(kind: str, share: float) -> Look:
+    if kind == "standard":
+        return intervention_look("standard")
+    if np.isnan(share):
+        return Look("pinned zeros, the paper's share", "#E69F00", "s")
+    return Look(f"pinned zeros, {100 * share:.0f} %", "#0072B2", "v")
