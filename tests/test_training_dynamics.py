@@ -11,7 +11,7 @@ from symlib.plots import dynamics as plots
 from symlib.seeds import generator
 from symlib.similarity import answer_agreement, update_cosines
 from symlib.studies.analysis import networks
-from symlib.studies.training_dynamics import TrainingDynamics, quantities, run, values
+from symlib.studies.training_dynamics import TrainingDynamics, class_values, last_values, quantities, run, values
 
 SMALL = {
     "profile": "custom",
@@ -114,6 +114,14 @@ def test_quantities_are_vectors_over_pairs_networks_and_pairs_of_neurons(kept):
     assert found["log_hausdorff/standard"][0] == pytest.approx(log10(apart["value"].iloc[0]))
 
 
+def test_parts_of_a_record_for_tables_and_boxes(kept):
+    ways, last = class_values(kept[2]), last_values(kept[2])
+    assert list(ways) == ["exact, before GELU", "exact, through GELU", "Adam, 5 steps", "Adam, 50 steps"]
+    assert {tuple(rows["at"].unique()) for rows in ways.values()} == {(1e-3,), (5,), (50,)}
+    assert all(len(rows) == 3 * len(NAMES) for rows in ways.values())
+    assert set(last["at"]) == {2} and set(last["layer"]) == {"all"} and last["measure"].nunique() == 12
+
+
 def test_fewer_networks_give_a_part_of_the_same_table_also_when_it_is_kept(kept, tmp_path):
     _, folder, record = kept
     changes = {"n_networks": 2, "networks": str(folder), "out": str(tmp_path / "run")}
@@ -181,6 +189,12 @@ def test_lines_over_epochs_are_means_with_bands_of_one_sd():
     np.testing.assert_allclose(axes[1].lines[1].get_xydata(), [(1, 20), (10, 70)])
     heights = axes[0].collections[0].get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == pytest.approx((2 - 2**0.5, 7 + 8**0.5))
+
+
+def test_tables_have_a_column_per_intervention():
+    found = plots.wide(TABLE, "at")
+    assert found.to_dict() == {"standard": {1: 2.0, 10: 7.0}, "syre 1": {1: 20.0, 10: 70.0}}
+    assert plots.wide(TABLE, "at", "max").loc[10, "syre 1"] == 90
 
 
 def test_boxes_and_paths_show_medians_and_the_archive():

@@ -26,12 +26,25 @@ def over_epochs(panels: Mapping[str, pd.DataFrame], title: str) -> Figure:
             mean, sd = wide.mean(axis=1), wide.std(axis=1, ddof=1)
             axes.fill_between(wide.index, mean - sd, mean + sd, color=look.colour, alpha=0.15, linewidth=0)
             axes.plot(wide.index, mean, look.marker, ls="-", color=look.colour, ms=4, lw=1.4)
-        axes.set(xlabel="epochs", ylabel=name)
+        axes.set(xlim=(0, None), xlabel="epochs", ylabel=name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         plain(axes)
     heading(figure, title)
     names = next(iter(panels.values()))["intervention"].unique()
     legend_below(figure, [intervention_look(name) for name in names])
     return finished(figure)
+
+
+def wide(table: pd.DataFrame, rows: str, statistic: str = "mean") -> pd.DataFrame:
+    """Return a table with one column per intervention.
+
+    Args:
+        table: Columns intervention, value, and the one named by `rows`.
+        rows: What rows stand for.
+        statistic: Of the values that fall into one cell.
+    """
+    cells = table.groupby([rows, "intervention"], sort=False)["value"].agg(statistic)
+    return cells.unstack("intervention", sort=False).rename_axis(None).rename_axis(None, axis=1)
 
 
 def distance_boxes(

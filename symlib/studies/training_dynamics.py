@@ -179,6 +179,23 @@ def values(record: Record, measure: str, layer: str = "all") -> pd.DataFrame:
     return table[(table["measure"] == measure) & (table["layer"] == layer)]
 
 
+def last_values(record: Record) -> pd.DataFrame:
+    """Return the rows of all measures of whole networks after the last epoch."""
+    table = record.table
+    return table[(table["layer"] == "all") & (table["at"] == record.config["epochs"])]
+
+
+def class_values(record: Record) -> dict[str, pd.DataFrame]:
+    """Return the distances of classes by the way to find them, exact ones at the first penalty, Adam's step by step."""
+    layer, penalty = f"{FIRST}.weight", record.config["penalties"][0]
+    before, through, adam = (values(record, f"class distance{way}", layer) for way in ("", " through GELU", " by Adam"))
+    exact = {
+        "exact, before GELU": before[np.isclose(before["at"], penalty)],
+        "exact, through GELU": through[np.isclose(through["at"], penalty)],
+    }
+    return exact | {f"Adam, {step:.0f} steps": rows for step, rows in adam.groupby("at")}
+
+
 def quantities(record: Record) -> dict[str, np.ndarray]:
     """Return what claims can be about.
 
@@ -187,18 +204,14 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
     1 - CKA with the first kernel; "linear_error/...". One per pair of neurons, each in one pair: "log_hausdorff/...",
     log10 of the distance of their classes before the activation, at the first penalty.
     """
-    last, penalty = record.config["epochs"], record.config["penalties"][0]
-
-    def at(where: float, measure: str, layer: str = "all") -> pd.DataFrame:
-        rows = values(record, measure, layer)
-        return rows[np.isclose(rows["at"], where)]
-
+    last = dict(iter(last_values(record).groupby("measure")))
+    apart = class_values(record)["exact, before GELU"]
     tables = {
         "update_cosine": values(record, "update cosine"),
-        "agreement": at(last, "answers alike"),
-        "kernel_distance": at(last, "kernel CKA").assign(value=lambda rows: 1 - rows["value"]),
-        "linear_error": at(last, "linear error"),
-        "log_hausdorff": at(penalty, "class distance", f"{FIRST}.weight").assign(value=lambda r: np.log10(r["value"])),
+        "agreement": last["answers alike"],
+        "kernel_distance": last["kernel CKA"].assign(value=lambda rows: 1 - rows["value"]),
+        "linear_error": last["linear error"],
+        "log_hausdorff": apart.assign(value=np.log10(apart["value"])),
     }
     return {
         f"{what}/{name}": rows.groupby("index")["value"].mean().to_numpy()
