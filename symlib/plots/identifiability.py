@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -174,8 +173,8 @@ def swap_boxes(table: pd.DataFrame, title: str) -> Figure:
         title: What was run.
     """
     layers, names = list(table["layer"].unique()), list(table["intervention"].unique())
-    figure, panels = plt.subplots(1, len(layers), figsize=(7.6, 3.2), layout="constrained")
-    for axes, layer in zip(panels, layers, strict=True):
+    figure, panels = plt.subplots(1, len(layers), figsize=(7.6, 3.2), layout="constrained", squeeze=False)
+    for axes, layer in zip(panels[0], layers, strict=True):
         axes.axhline(0, color="#999999", lw=0.8)
         for place, name in enumerate(names):
             rows = table[(table["layer"] == layer) & (table["intervention"] == name)]
@@ -189,7 +188,7 @@ def swap_boxes(table: pd.DataFrame, title: str) -> Figure:
         axes.set_yscale("symlog", linthresh=0.5)
         axes.set_title(layer.removesuffix(".weight"), loc="left", fontsize="small")
         plain(axes)
-    panels[0].set_ylabel("signed root of the swap cost")
+    panels[0, 0].set_ylabel("signed root of the swap cost")
     legend_below(figure, [intervention_look(name) for name in names])
     heading(figure, title)
     return finished(figure)
@@ -255,25 +254,6 @@ def merging_curves(table: pd.DataFrame, title: str) -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("networks averaged", fontsize="small")
     legend_below(figure, [intervention_look(name) for name in table["intervention"].unique()])
-    heading(figure, title)
-    return finished(figure)
-
-
-def swap_matrices(matrices: Mapping[str, np.ndarray], title: str) -> Figure:
-    """Draw swap costs of all pairs of neurons as images, one per network, on one scale.
-
-    Args:
-        matrices: Name of an intervention -> signed roots of swap costs, shape (m, m).
-        title: What was run.
-    """
-    figure, panels = plt.subplots(1, len(matrices), figsize=(7.6, 2.7), layout="constrained")
-    limit = max(float(np.abs(values).max()) for values in matrices.values())
-    for axes, (name, values) in zip(panels, matrices.items(), strict=True):
-        image = axes.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit, interpolation="none")
-        axes.set_title(intervention_look(name).label, fontsize="small")
-        axes.set_xlabel("neuron j", fontsize="small")
-    panels[0].set_ylabel("neuron i", fontsize="small")
-    figure.colorbar(image, ax=panels, label="signed root of the swap cost", shrink=0.8)
     heading(figure, title)
     return finished(figure)
 
