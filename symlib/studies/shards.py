@@ -43,7 +43,8 @@ def run_shards(shards: Mapping[str, tuple[dict, Work]], out: Path | None, worker
             _Task(name, work, _place(out, name, config)) for name, (config, work) in shards.items() if name not in done
         ]
         total, start = n_ticks * len(shards), n_ticks * len(done)
-        bar = cleanup.enter_context(tqdm(total=total, initial=start, unit="epoch", mininterval=2))
+        # miniters: resumed epochs tick all at once, after which tqdm would wait for as many again before it showed any.
+        bar = cleanup.enter_context(tqdm(total=total, initial=start, unit="epoch", mininterval=2, miniters=1))
         if done:
             commits = ", ".join(sorted({old.about["commit"] for old in done.values()}))
             bar.write(f"{len(done)} shards were finished before (commit {commits}); delete {out} to run them again")
