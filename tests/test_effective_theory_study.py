@@ -1,3 +1,5 @@
+from itertools import permutations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,7 +32,7 @@ def record():
     # The widest layers take most of the time and say nothing about the program.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(effective_theory, "WIDTHS", (16, 64, 256))
-        patch.setattr(effective_theory, "SCALES", (0.0, 0.1, 1.0))
+        patch.setattr(effective_theory, "SCALES", (0.0, 0.1, 1.0, 2.0))
         return run(EffectiveTheory.checked(SMALL))
 
 
@@ -74,6 +76,19 @@ def test_identifiability_grows_with_dimension_and_scale(found):
     assert found["gap/2/1"].mean() < found["gap/8/1"].mean() < found["gap/32/1"].mean()
     assert found["matched/32/0"].mean() < 0.2 and found["matched/32/1"].mean() == 1
     assert (found["gap/32/1"] <= found["exchange/32/1"] + 1e-12).all()
+
+
+def test_scales_are_compared_on_one_draw_and_runs_on_two(found, monkeypatch):
+    # Where constants outweigh what is learnt, the gap of one layer grows with the square of their scale.
+    np.testing.assert_allclose(found["gap/32/2"] / found["gap/32/1"], 4, rtol=0.05)
+    given = []
+    monkeypatch.setattr(effective_theory, "realization_costs", lambda *args: given.append(args) or real(*args))
+    monkeypatch.setattr(effective_theory, "SCALES", (1.0,))
+    real = realization_costs
+    effective_theory.gap(generator("two runs"))
+    for (W, D, F, plane), (other, mask, fixed, same) in zip(given[::2], given[1::2], strict=True):
+        assert mask is D and fixed is F and same is plane
+        assert torch.equal(W[~D], other[~D]) and (W[D] != other[D]).all()
 
 
 def test_layers_that_differ_in_scale_are_otherwise_the_same_draw():
@@ -126,11 +141,25 @@ def test_classes_of_small_networks_are_those_of_their_fixed_side(classes):
     assert classes["accuracy"].min() > 0.85
 
 
-def test_costs_of_small_networks_follow_from_what_is_drawn(classes):
-    for row in classes.itertuples():
-        S = np.array([[row.S_11, row.S_12], [row.S_12, row.S_22]])
-        beside = np.array([row.a_1 - row.v_1, row.a_2 - row.v_2])
-        assert row.cost == pytest.approx(beside @ np.linalg.solve(S, beside), rel=1e-9)
+def test_only_constants_tie_functions_to_neurons_in_every_draw(classes):
+    gaps = pd.concat([classes, function_classes(1)]).groupby("intervention")["gap"]
+    assert gaps.max()["standard"] == gaps.min()["standard"] == 0
+    assert gaps.min()["w-asym 0"] < 0 < gaps.min()["w-asym 1"]
+
+
+def test_costs_and_gaps_of_small_networks_follow_from_what_is_drawn(classes):
+    def price(neuron, function):
+        S = np.array([[neuron.S_11, neuron.S_12], [neuron.S_12, neuron.S_22]])
+        beside = np.array([function.a_1 - neuron.v_1, function.a_2 - neuron.v_2])
+        return beside @ np.linalg.solve(S, beside)
+
+    for _, rows in classes.groupby("intervention"):
+        runs = [list(rows[rows["run"] == run].itertuples()) for run in (0, 1)]
+        for mine, theirs in (runs, runs[::-1]):
+            assert [neuron.cost for neuron in mine] == pytest.approx([price(n, n) for n in mine], rel=1e-9)
+            orders = [[theirs[i] for i in order] for order in permutations(range(3))]
+            identity, *others = [sum(map(price, mine, order)) for order in orders]
+            assert mine[0].gap == pytest.approx(min(others) - identity, abs=1e-6)
 
 
 def test_inputs_of_small_networks_fill_a_plane():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from symlib.asymmetry import Asymmetry, Standard, WAsymmetry, constraint
 from symlib.effective.costs import realization_costs
-from symlib.effective.identifiability import predicted_matching
+from symlib.effective.identifiability import identifiability_gap
 from symlib.effective.subspace import input_moments, representation_subspace
 from symlib.networks.mlp import MLP
 from symlib.population import evaluate, initialise
@@ -45,8 +45,8 @@ def function_classes(base_seed: int) -> pd.DataFrame:
 
     Returns:
         One row per intervention, run and neuron: centre (v_1, v_2) and shape (S_11, S_12, S_22) of its class, equal in
-        both runs; what it realises (a_1, a_2), its cost, and the neuron of the other run that costs least to match with
-        it (partner); training accuracy of the run.
+        both runs; what it realises (a_1, a_2) and its cost; of the whole run, the gap when its neurons realise the
+        functions of the other run, positive if matching equal numbers is cheapest, and the training accuracy.
     """
     x, y = wedges(base_seed)
     return pd.concat([_trained(name, base_seed, x, y) for name in INTERVENTIONS], ignore_index=True)
@@ -66,13 +66,13 @@ def _trained(name: str, base_seed: int, x: Tensor, y: Tensor) -> pd.DataFrame:
     rows = []
     for run, W in enumerate(weights):
         cost = realization_costs(W, D, F, plane).cost
-        partners = predicted_matching(realization_costs(weights[1 - run], D, F, plane).cost).tolist()
+        across = identifiability_gap(realization_costs(weights[1 - run], D, F, plane).cost).gap
         for i, mask in enumerate(D):
             v, a = (F[i].double() @ U).tolist(), (W[i].double() @ U).tolist()
             S = (U[mask].T @ U[mask]).tolist()
             rows.append(
                 {"intervention": name, "run": run, "neuron": i, "v_1": v[0], "v_2": v[1], "a_1": a[0], "a_2": a[1]}
                 | {"S_11": S[0][0], "S_12": S[0][1], "S_22": S[1][1], "cost": float(cost[i, i])}
-                | {"partner": partners[i], "accuracy": float(accuracy[run])}
+                | {"gap": across, "accuracy": float(accuracy[run])}
             )
     return pd.DataFrame(rows)
