@@ -127,7 +127,7 @@ grid(live, "trained", "subspace")
 
 # %%
 medians = {name: q.mean() for name, q in quantities(live).items() if name.startswith(("median/", "negative/"))}
-print("\n".join(f"{name:<26}{value:8.1f}" for name, value in medians.items()))
+print("\n".join(f"{name:<26}{round(value, 1) + 0.0:8.1f}" for name, value in medians.items()))
 
 # %% [markdown]
 # ## Verdicts
