@@ -70,16 +70,19 @@ class Above(_Strict):
 
 
 class Near(_Strict):
-    """The mean differs from that of another quantity by less than a margin, either way."""
+    """The mean differs from a number, or from the mean of another quantity, by less than a margin, either way."""
 
     kind: Literal["near"]
-    other: str
+    other: float | str
     margin: Annotated[float, Field(gt=0)]
 
     def holds(self, values: np.ndarray, found: Quantities) -> bool:
         """Apply two one-sided tests, so that few pairs cannot pass for equality."""
-        other = found[self.other]
-        return max(p_below(values, other + self.margin), p_below(other - self.margin, values)) < ALPHA
+        if isinstance(self.other, str):
+            other = found[self.other]
+            return max(p_below(values, other + self.margin), p_below(other - self.margin, values)) < ALPHA
+        low = Above(kind="above", bound=self.other - self.margin)
+        return low.holds(values, found) and Below(kind="below", bound=self.other + self.margin).holds(values, found)
 
 
 class Increasing(_Strict):
@@ -136,7 +139,7 @@ class Claim(_Strict):
         match self.rule:
             case Increasing(order=others):
                 return {self.quantity, *others}
-            case Near(other=other):
+            case Near(other=str(other)):
                 return {self.quantity, other}
         return {self.quantity}
 

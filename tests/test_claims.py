@@ -53,6 +53,43 @@ def test_verdict_follows_the_rule_and_its_significance(rule, barrier, word):
     assert judge(claim(rule), [record(**{"w-asym": barrier})]).word == word
 
 
+@pytest.mark.parametrize(("barrier", "word"), [(0.3, "reproduced"), (0.1, "not reproduced"), (0.198, "not reproduced")])
+def test_above_is_below_turned_round(barrier, word):
+    assert judge(claim({"kind": "above", "bound": 0.2}), [record(**{"w-asym": barrier})]).word == word
+
+
+@pytest.mark.parametrize("other", ["barrier/standard", 0.2])
+@pytest.mark.parametrize(
+    ("barrier", "margin", "n_pairs", "word"),
+    [
+        (0.21, 0.05, 5, "reproduced"),
+        (0.30, 0.05, 5, "not reproduced"),
+        (0.10, 0.05, 5, "not reproduced"),
+        (0.20, 0.001, 2, "not reproduced"),  # too few pairs to exclude a difference that is not there
+    ],
+)
+def test_near_needs_evidence_on_both_sides(other, barrier, margin, n_pairs, word):
+    near = {"kind": "near", "other": other, "margin": margin}
+    found = record(n_pairs=n_pairs, **{"w-asym": barrier, "standard": 0.2})
+    assert judge(claim(near), [found]).word == word
+
+
+def test_record_that_lacks_the_other_quantity_is_passed_over():
+    assert claim({"kind": "near", "other": "barrier/nobody", "margin": 0.1}).uses == {
+        "barrier/w-asym",
+        "barrier/nobody",
+    }
+    assert judge(claim({"kind": "near", "other": "barrier/nobody", "margin": 0.1}), [record()]).word == "not run"
+
+
+def test_numbers_that_are_not_the_papers_say_so():
+    assert str(claims.Printed(mean=5.4, archived=True)) == "5.400 (archived)"
+    assert str(claims.Printed(mean=0.1, sd=0.02, independent=True)) == "0.100 ± 0.02 (independent)"
+    without = Claim(**{**claim(POSITIVE).model_dump(), "paper": None})
+    assert without.printed == "-" and "-" in scoreboard_text([judge(without, [])]).splitlines()[1]
+    assert claims.printed([judge(without, [])], "barrier") == {}
+
+
 @pytest.mark.parametrize(("sigma", "word"), [(0.1, "reproduced"), (0.3, "not reproduced"), (-0.1, "not reproduced")])
 def test_order_needs_every_neighbour(sigma, word):
     order = {"kind": "increasing", "order": ["barrier/w-asym", "barrier/sigma-asym", "barrier/standard"]}
