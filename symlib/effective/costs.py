@@ -1,6 +1,6 @@
 """Realization costs: what each neuron pays to compute what another one computes, for all pairs of a layer.
 
-Pre-activations on the representation subspace only; through the activation see `ridge.py`.
+Of pre-activations on the representation subspace; ridge costs, in files of their own, take in all directions.
 """
 
 from dataclasses import dataclass
