@@ -51,8 +51,8 @@ def run(config: MatchingObjective) -> Record:
 
     Returns:
         A record with one row per intervention, pair, epoch and group of units: mean correlation under the identity, the
-        best and a random matching, the share of units that the best matching leaves where they are, and for the pair
-        its test accuracy in [0, 1] and what is lost halfway between its networks, in percentage points.
+        best and a random matching, the share of units that the best matching leaves where they are, and for the pair,
+        on `n_seen` test images, its accuracy in [0, 1] and what is lost halfway, in percentage points.
     """
     measures = {
         f"{intervention.name}-{pair:03d}".replace(" ", "-"): (
@@ -68,12 +68,13 @@ def run(config: MatchingObjective) -> Record:
 def measure(config: MatchingObjective, intervention: Intervention, pair: int, folder: Path) -> pd.DataFrame:
     """Compare the units of one pair after every epoch that was kept, or after the last in a sweep."""
     data = config.family(intervention).data().to(config.device)
+    tested = data.test.x[: config.n_seen], data.test.y[: config.n_seen]
     rows = []
     for epoch in snapshot_epochs(config.epochs) if intervention in config.compared() else [config.epochs]:
         both = networks(config, folder, intervention, epoch, [2 * pair, 2 * pair + 1])
         spec = specification(both.model, data.train.x[:2])
         found = correlations(both.model, *both.members(), spec, data.train.x[: config.n_seen])
-        line = curves(both[:1], both[1:], mixing_weights(3), data.test.x, data.test.y)
+        line = curves(both[:1], both[1:], mixing_weights(3), *tested)
         about = {
             "intervention": intervention.name,
             "kind": intervention.kind,
