@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,9 @@ def test_layers_are_those_of_a_singular_value_decomposition_of_stacked_inputs(co
         S = torch.einsum("ia,ak,al->ikl", D, U, U)
         norms = torch.linalg.matrix_norm(S - D.mean() * torch.eye(k), ord=2)
         assert row.anisotropy == pytest.approx(norms.mean().item(), abs=1e-4)
+        p, L = D.mean().item(), math.log(2 * k / 0.05)
+        bound = 2 / 3 * max(p, 1 - p) * row.coherence * L + (p * (1 - p) * 2 * row.coherence * L) ** 0.5
+        assert row.bound == pytest.approx(bound, abs=1e-9)
         assert row.above == (norms > row.bound).double().mean().item()
 
 
