@@ -62,7 +62,7 @@ config = MatchingObjective.from_cell(globals())
 from symlib import claims, records
 from symlib.plots import identifiability as plots
 from symlib.studies.analysis import described, largest
-from symlib.studies.matching_objective import ARCHIVED, parts, run
+from symlib.studies.matching_objective import ARCHIVED, ARCHIVED_EPOCHS, parts, run
 
 kept = largest(records.find("matching_objective"), network="mlp")
 described(kept)
@@ -87,6 +87,13 @@ print(f"first hidden layer\n{ours.round(3).to_string()}")
 
 # %% mystnb={"figure": {"caption": "The same over training, all layers, recorded run.", "name": "fig-matching-epochs"}, "image": {"alt": "Grid of panels, layers by interventions. For standard networks and pinned zeros the best matching rises during training and the identity stays at zero; for sigma_F of one and syre both lie together from the start."}}
 plots.matching_epochs(found["epochs"], kept.config["dataset"])
+
+# %%
+rows = found["epochs"].query("intervention == 'standard' and layer == 'linears.0'")
+best = rows.groupby("epoch")["optimal"].mean()
+lines = ["best matching, standard MLPs, first hidden layer", "epoch   ours   archive"]
+lines += [f"{e:>5}{best[e]:>7.3f}{ARCHIVED_EPOCHS[e]:>10.3f}" for e in ARCHIVED_EPOCHS if e in best]
+print("\n".join(lines))
 
 # %% [markdown]
 # The identity is high *before* training wherever the constants are: neurons inherit their roles from the shared part of their weights, and training keeps them. How much of that is
