@@ -120,8 +120,11 @@ report(kept)
 plots.gap_sweep(first_layer(kept), kept.config["dataset"])
 
 # %% [markdown]
-# Where the gap is positive the numbering is the cheapest; where it is negative, norm pressure would rather reorder. The prediction from weights turns to the identity at a smaller scale than the matching of activations: it asks what the other
-# run's functions *would cost* in this numbering, and they already carry the shared constants along. A positive gap is necessary for the identity to win, not sufficient.
+# Where the gap is positive the numbering is the cheapest assignment; where it is negative, norm pressure would rather deal out the functions anew. On MNIST few exchanges of *two* neurons save anything even with pinned zeros, unlike
+# in the Gaussian data of [the previous page](swap_costs.ipynb); the gap is far below zero all the same, because it takes only a few cheap exchanges, in a row, to make a cheaper assignment.
+#
+# The prediction from weights turns to the identity at a smaller scale than the matching of activations: it asks what the other run's functions *would cost* in this numbering, and these already carry the shared
+# constants along. In between, costs know the numbering that activations do not show yet.
 
 # %% [markdown]
 # ### A second estimate

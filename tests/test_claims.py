@@ -82,6 +82,13 @@ def test_record_that_lacks_the_other_quantity_is_passed_over():
     assert judge(claim({"kind": "near", "other": "barrier/nobody", "margin": 0.1}), [record()]).word == "not run"
 
 
+def test_values_without_spread_are_compared_and_a_single_one_decides_nothing():
+    one, two = np.ones(3), np.full(3, 2.0)
+    assert claims.p_above(two, 1.0) == 0 and claims.p_above(one, 1.0) == 1
+    assert claims.p_below(one, two) == 0 and claims.p_below(two, one) == 1 and claims.p_below(one, one) == 1
+    assert np.isnan(claims.p_above(np.array([5.0]), 1.0))
+
+
 def test_numbers_that_are_not_the_papers_say_so():
     assert str(claims.Printed(mean=5.4, archived=True)) == "5.400 (archived)"
     assert str(claims.Printed(mean=0.1, sd=0.02, independent=True)) == "0.100 ± 0.02 (independent)"

@@ -185,7 +185,7 @@ def swap_boxes(table: pd.DataFrame, title: str) -> Figure:
             axes.plot([place] * 2, [q[0.25], q[0.75]], color=look.colour, lw=9, solid_capstyle="butt")
             axes.plot(place, q[0.5], look.marker, color="#ffffff", mec=look.colour, ms=5)
         axes.set_xticks([])
-        axes.set_yscale("symlog", linthresh=0.5)
+        axes.set_yscale("symlog", linthresh=1)
         axes.set_title(layer.removesuffix(".weight"), loc="left", fontsize="small")
         plain(axes)
     panels[0, 0].set_ylabel("signed root of the swap cost")
@@ -218,7 +218,7 @@ def gap_sweep(table: pd.DataFrame, title: str) -> Figure:
     for column, look in looks.items():
         panels[1].plot(places, 100 * mean[column], look.marker, ls="-", color=look.colour, ms=5, label=look.label)
     panels[1].set_ylabel("neurons matched with themselves (%)")
-    panels[1].legend(frameon=False, fontsize="small")
+    panels[1].legend(frameon=False, fontsize="small", loc="lower right")
     for axes in panels:
         axes.set_xticks(places, [f"{v:g}" for v in mean.index], fontsize="small")
         axes.set_xlabel("scale of the pinned entries, σ_F")
