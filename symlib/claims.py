@@ -29,7 +29,9 @@ Quantities = Mapping[str, np.ndarray]
 
 
 def p_below(low: np.ndarray, high: np.ndarray) -> float:
-    """Return the p-value of Welch's one-sided test that the mean of `low` is below that of `high`."""
+    """Return the p-value of Welch's one-sided test that the mean of `low` is below that of `high`; NaN for a single value."""
+    if min(len(low), len(high)) < 2:
+        return float("nan")
     if _steady(low) and _steady(high):
         return float(low.mean() >= high.mean())
     return float(stats.ttest_ind(low, high, equal_var=False, alternative="less").pvalue)
@@ -37,14 +39,16 @@ def p_below(low: np.ndarray, high: np.ndarray) -> float:
 
 def p_above(values: np.ndarray, bound: float) -> float:
     """Return the p-value of the one-sided t-test that the mean is above a bound; NaN for a single value."""
+    if len(values) < 2:
+        return float("nan")
     if _steady(values):
         return float(values.mean() <= bound)
     return float(stats.ttest_1samp(values, bound, alternative="greater").pvalue)
 
 
 def _steady(values: np.ndarray) -> bool:
-    """Say whether several values are one up to rounding, where no test is needed and scipy warns."""
-    return len(values) > 1 and np.ptp(values) <= 1e-12 * np.abs(values).max()
+    """Say whether values are one up to rounding, where no test is needed and scipy warns."""
+    return np.ptp(values) <= 1e-12 * np.abs(values).max()
 
 
 class _Strict(BaseModel):
