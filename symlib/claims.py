@@ -29,7 +29,7 @@ Quantities = Mapping[str, np.ndarray]
 
 
 def p_below(low: np.ndarray, high: np.ndarray) -> float:
-    """Return the p-value of Welch's one-sided test that the mean of `low` is below that of `high`; NaN for a single value."""
+    """Return the p-value of Welch's test that the mean of `low` is below that of `high`; NaN for a single value."""
     if min(len(low), len(high)) < 2:
         return float("nan")
     if _steady(low) and _steady(high):
