@@ -116,8 +116,9 @@ for family in FAMILIES:
 print("\n".join(lines))
 
 # %% [markdown]
-# At coherence 1 the two families part. On exact copies a neuron with one weight looks along an axis and one with two looks anywhere; in a frame turned by some angle
-# hardly any neuron can look along the diagonal that the teacher needs, so the networks fit less well and depend more on the draw of the angle.
+# At coherence 1 the two families part. Between exact copies of the axes the teacher looks along the diagonal; neurons with a weight on one axis alone are of little use for that, and the few with a weight on both do
+# the work. In a frame turned by some angle the teacher lies closer to one axis than to the other, so that neurons with one weight come near what is asked for without reaching it. How near is up to the angle that was
+# drawn, and with it how well the networks fit and how much they differ.
 
 # %% [markdown]
 # ## This page's own run
