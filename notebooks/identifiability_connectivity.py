@@ -105,6 +105,9 @@ plots.accuracy_lines(resnets.table, "train", resnets.config["dataset"])
 report(resnets, ARCHIVED["resnet"])
 
 # %% [markdown]
+# These ResNets are narrow and stopped early: they have little accuracy to lose, far less than the archive's, and rules written for networks at the end of their training need not hold for them. What can be
+# seen is where the curves sag. The paper's setting is one profile away (`PROFILE=resnet-paper`) and needs a GPU.
+#
 # ## Live, on small data
 
 # %% tags=["nbval-ignore-output", "remove-output"]
