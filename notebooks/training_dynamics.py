@@ -93,7 +93,7 @@ described(kept)
 # An update is the difference between two snapshots that follow one another. Nothing is aligned: neuron 17 is compared with neuron 17.
 
 
-# %% mystnb={"figure": {"caption": "What two independent runs share over training, mean over pairs with a band of one standard deviation: direction of their updates, sign of hidden activations, answers on test images. Recorded run.", "name": "fig-dynamics-similarity"}, "image": {"alt": "Three panels over epochs. Cosines between updates are highest for syre, lower for W-asymmetric networks with constants, and near zero for standard networks and pinned zeros; signs of activations agree in the same order, the last two at one half; answers agree in most cases for all."}}
+# %% mystnb={"figure": {"caption": "What two independent runs share over training, mean over pairs with a band of one standard deviation: direction of their updates, sign of hidden activations, answers on test images. Recorded run.", "name": "fig-dynamics-similarity"}, "image": {"alt": "Three panels over epochs. Cosines between updates start high for syre and W-asymmetric networks with constants and fall during training; they stay near zero for standard networks and pinned zeros. Signs of activations agree mostly for the first two and half of the time for the others; answers agree in most cases for all."}}
 def over_epochs(record, measures):
     panels = {label: values(record, measure) for label, measure in measures.items()}
     return plots.over_epochs(panels, record.config["dataset"])
@@ -117,21 +117,22 @@ print(f"cosine between updates, mean over snapshots\n{by_layer(kept).to_string()
 
 # %% [markdown]
 # Similar steps do not make similar functions by themselves. Two networks that are both right on nearly all images answer alike on nearly all images, whatever their neurons do; runs that
-# are less accurate have more room to differ. So the share of equal answers has to be read next to accuracy.
+# are less accurate have more room to differ. So the share of equal answers has to be read next to accuracy, in the table below.
 #
 # ### Kernel and linear prediction
 #
 # The kernel is $K = \sum_k J_k J_k^\top$ with the gradients $J_k$ of output $k$ with respect to trainable entries, on class-balanced training images. Centred kernel alignment (CKA) with the kernel
 # before training is 1 if it has only been scaled. The linear prediction is $f_0 + J_0(\theta - \theta_0)$, with $\theta$ the weights at which training has arrived; its error is relative to
-# $f - f_0$, since outputs of networks with constants are large before any training, and an error relative to $f$ would look small for that reason alone.
+# $f - f_0$, since outputs of networks with constants are large before any training, and an error relative to $f$ would look small for that reason alone. An error above 1 says that predicting no change at
+# all would have been closer: the tangent overshoots. The cosine forgives that and asks for the direction only.
 #
 # Standard networks start with smaller weights, as in the authors' code, and small weights alone make features move. The two W-asymmetric kinds start from one scale: between them only the constants differ.
 
-# %% mystnb={"figure": {"caption": "CKA of the tangent kernel with that before training, error of the linear prediction, and test accuracy over training, mean over networks with a band of one standard deviation. Recorded run.", "name": "fig-dynamics-kernel"}, "image": {"alt": "Three panels over epochs. The kernels of standard networks and pinned zeros move away from the start the furthest, those with constants less, syre least; the error of the linear prediction is ordered the same way; accuracies rise for all."}}
+# %% mystnb={"figure": {"caption": "CKA of the tangent kernel with that before training, and how the change of the outputs compares with its linear prediction: cosine between the two, and error relative to the change. Mean over networks with a band of one standard deviation, recorded run.", "name": "fig-dynamics-kernel"}, "image": {"alt": "Three panels over epochs. CKA and cosine are higher for networks with constants, syre first, than for standard networks and pinned zeros; errors of the linear prediction are largest for standard networks and smallest for syre."}}
 kernel = {
     "CKA with the first kernel": "kernel CKA",
+    "cosine of linear prediction": "linear cosine",
     "error of linear prediction": "linear error",
-    "test accuracy": "accuracy",
 }
 over_epochs(kept, kernel)
 
@@ -156,7 +157,7 @@ print(f"after the last epoch\n{end.round(3).to_string()}")
 # of neuron $i$, stopped after some steps.
 
 
-# %% mystnb={"figure": {"caption": "Distance between the function classes of pairs of neurons in the first layer, recorded run: exact before the activation, converged through it, and by Adam stopped after the most steps that were recorded. Boxes: quartiles, whiskers: 5 to 95 per cent; crosses: medians of the authors' archive.", "name": "fig-class-distances"}, "image": {"alt": "Three panels of boxes on a logarithmic axis with four interventions each. Exactly, before and through the activation, standard classes nearly coincide, pinned zeros and syre lie close together and constants in W-asymmetric networks are the furthest; by Adam all are larger, and those of standard networks most."}}
+# %% mystnb={"figure": {"caption": "Distance between the function classes of pairs of neurons in the first layer, recorded run: exact before the activation, converged through it, and by Adam stopped after the most steps that were recorded. Boxes: quartiles, whiskers: 5 to 95 per cent; crosses: medians of the authors' archive.", "name": "fig-class-distances"}, "image": {"alt": "Three panels of boxes on a logarithmic axis with four interventions each. Before and through the activation standard classes nearly coincide, those of pinned zeros and of syre are close, and W-asymmetric ones with constants are the furthest apart; by Adam all distances are larger, those of standard neurons by the most."}}
 def boxes(record, reference=None):
     before, through, *adam = class_values(record).items()
     panels = dict([before, through, adam[-1]])
@@ -200,7 +201,7 @@ live = run(config)
 # %% mystnb={"figure": {"caption": "What two runs share over training, in this page's own run on digits.", "name": "fig-dynamics-similarity-live"}, "image": {"alt": "The three panels of the recorded figure for small networks on digits."}}
 over_epochs(live, similarity)
 
-# %% mystnb={"figure": {"caption": "Kernel, linear prediction and accuracy in this page's own run.", "name": "fig-dynamics-kernel-live"}, "image": {"alt": "The three panels of the recorded figure for small networks on digits."}}
+# %% mystnb={"figure": {"caption": "Kernel and linear prediction in this page's own run.", "name": "fig-dynamics-kernel-live"}, "image": {"alt": "The three panels of the recorded figure for small networks on digits."}}
 over_epochs(live, kernel)
 
 # %% mystnb={"figure": {"caption": "Distances of function classes in this page's own run.", "name": "fig-class-distances-live"}, "image": {"alt": "Three panels of boxes on a logarithmic axis for small networks on digits, before and through the activation and by Adam."}}
@@ -212,13 +213,13 @@ print(end.round(2).to_string(), apart.map("{:.2g}".format).to_string(), sep="\n\
 
 # %%
 steps, cka = by_layer(live).loc["all"], end.loc["kernel CKA"]
-error = end.loc["linear error"]
+cosine = end.loc["linear cosine"]
 exact, through = apart.loc["exact, before GELU"], apart.loc["exact, through GELU"]
 free, fixed = ["standard", "w-asym 0"], ["w-asym 1", "syre 1"]
 found = {
     "constants make updates similar": steps[fixed].min() > 2 * steps[free].max(),
     "kernels with constants stay closer": cka[fixed].min() > cka[free].max(),
-    "their way is more linear": error[fixed].max() < error[free].min(),
+    "linear predictions of them point better": cosine[fixed].min() > cosine[free].max(),
     "only pinned entries keep classes apart": exact["w-asym 1"] > 10 * exact["syre 1"],
     "Adam in a hurry finds all of them further apart": (apart.iloc[2] > through).all(),
 }
