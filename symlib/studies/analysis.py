@@ -86,10 +86,12 @@ def largest(kept: Sequence[Record], **needs: object) -> Record:
 def described(record: Record) -> str:
     """Return in one line what networks a record is about and where it comes from."""
     c, about = record.config, record.about
+    first, *others = about["commit"].split(", ")
+    commit = first + (f" and {len(others)} others" if others else "")
     return (
         f"{c['dataset']}, {c['network']} of width {c['width']:g}, {c['norm']} norm: {c['n_networks']} networks each, "
         f"{c['epochs']} epochs, {c['n_images']:,} images; profile {c['profile']}, {about['device']}, {about['date']}, "
-        f"commit {about['commit']}"
+        f"commit {commit}"
     )
 
 
