@@ -89,22 +89,22 @@ def solve(pairs: Pairs, linear: Tensor, trained: Tensor, floor: float) -> tuple[
     Args:
         pairs: The problems.
         linear: A start for every problem.
-        trained: A further start for the largest ridge, as is a silent neuron. A further start for every smaller
-            ridge is the minimum of the next larger one.
+        trained: A second start, the same for all problems. A third is a silent neuron for the largest ridge, and the
+            minimum of the next larger one for the others.
         floor: Value that counts as nothing.
     """
     every, single, n_sources = torch.arange(len(pairs)), pairs.single(), pairs.activations.shape[1]
     found = _descend(single, linear.float(), every, floor)
     at, value = found.at, found.value
-    starts = [start.float()[:, None].expand(-1, n_sources) for start in (trained, pairs.silent())]
+    second, third = (start.float()[:, None].expand(-1, n_sources) for start in (trained, pairs.silent()))
     for which in every.split(n_sources):
-        for start in starts:
+        for start in (second, third):
             known = Minimum(at[:, which], value[which], found.remaining[which], found.evaluations)
             other = _descend(single, start, which, floor, EXPLORED, known)
             if (better := other.value < known.value).any():
                 end = _descend(single, other.at[:, better], which[better], floor)
                 at[:, which[better]], value[which[better]] = end.at, end.value
-        starts = [at[:, which]]
+        third = at[:, which]
     at = at.double()
     value, gradient = pairs.objective(at, every)
     remaining = (gradient.square() / single.curvature(at.float(), every)).sum(0) / (2 * (value + floor))

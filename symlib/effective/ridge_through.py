@@ -64,9 +64,9 @@ def ridge_costs_through(neurons: Neurons, D: Tensor, F: Tensor, inputs: Tensor, 
     """Return what neuron i pays to come close to the activation of neuron j, for all pairs and ridges.
 
     Minimises mean_x (h_j(x) - GELU(scale_i (f_i + d_i * w).x + b))^2 / beta + ||w||^2 over w and a free bias b, where
-    h_j is what neuron j computes. This can have several minima, and the lowest of these ends counts: from the
-    solution for pre-activations; from the trained weights and from a silent neuron at the largest ridge; and at every
-    other ridge from the minimum of the next larger one. Give several ridges for the sake of the smallest.
+    h_j is what neuron j computes. This can have several minima, of which the lowest is not promised: descents start
+    from the solution for pre-activations, from the trained weights, from a silent neuron, and from the minimum at the
+    next larger ridge, and the lowest end counts.
 
     Args:
         neurons: Of one layer, m in number; each both realises and is realised.
