@@ -67,7 +67,7 @@ from symlib.studies.identifiability_connectivity import ARCHIVED, run, summaries
 
 everything = records.find("identifiability_connectivity")
 mlps = largest(everything, network="mlp")
-described(mlps)
+print(described(mlps))
 
 # %% mystnb={"figure": {"caption": "Training accuracy on the line between two MLPs, recorded run. Thick: mean over pairs; thin: pairs.", "name": "fig-lines-mlp"}, "image": {"alt": "Two panels, unaligned and aligned, with one curve an intervention. Unaligned, standard networks and those with pinned zeros sag in the middle, the other two stay at the top; aligned, all stay near the top."}}
 plots.accuracy_lines(mlps.table, "train", mlps.config["dataset"])
@@ -96,7 +96,7 @@ report(mlps, ARCHIVED["mlp"])
 
 # %%
 resnets = largest(everything, network="resnet")
-described(resnets)
+print(described(resnets))
 
 # %% mystnb={"figure": {"caption": "Training accuracy on the line between two ResNet-20s on CIFAR-10, recorded run.", "name": "fig-lines-resnet"}, "image": {"alt": "Two panels, unaligned and aligned, with one curve an intervention over the mixing weight, for residual networks."}}
 plots.accuracy_lines(resnets.table, "train", resnets.config["dataset"])

@@ -65,7 +65,7 @@ from symlib.studies.analysis import described, largest
 from symlib.studies.matching_objective import ARCHIVED, ARCHIVED_EPOCHS, parts, run
 
 kept = largest(records.find("matching_objective"), network="mlp")
-described(kept)
+print(described(kept))
 
 # %% mystnb={"figure": {"caption": "Mean correlation of matched neurons against the scale of the pinned entries, W-asymmetric MLPs, recorded run. Small symbols: pairs of networks; crosses: the authors' archived numbers after 100 epochs; grey band: two standard deviations of a random matching.", "name": "fig-matching-sigma"}, "image": {"alt": "Two panels, first hidden layer and mean over layers. The best matching stays near one half up to sigma_F of 0.2 and then rises towards one; the identity starts at zero and meets it at sigma_F of about one; a random matching stays at zero."}}
 scale = "scale of the pinned entries, σ_F"
@@ -113,7 +113,7 @@ plots.trade_off(found["scales"], kept.config["dataset"])
 
 # %%
 resnets = largest(records.find("matching_objective"), network="resnet")
-described(resnets)
+print(described(resnets))
 
 # %% mystnb={"figure": {"caption": "Mean correlation of matched channels over training, ResNet-20 on CIFAR-10, recorded run: the stem with the first stage, a block in the middle, the last block.", "name": "fig-matching-resnet"}, "image": {"alt": "Grid of panels, three groups of channels by four interventions, correlations over epochs under the identity, the best and a random matching."}}
 plots.matching_epochs(parts(resnets)["epochs"], "cifar10")

@@ -61,7 +61,7 @@ from symlib.studies.analysis import described, largest
 from symlib.studies.merging import run
 
 kept = largest(records.find("merging"))
-described(kept)
+print(described(kept))
 
 # %% mystnb={"figure": {"caption": "Test accuracy of merged networks against their number, recorded run. Left: averaged weights; right: averaged inputs of each later layer.", "name": "fig-merging"}, "image": {"alt": "Eight panels, unaligned above and aligned below, over the number of networks. Unaligned, standard networks and those with pinned zeros fall with every network that is added, those with constants stay; aligned, all stay high."}}
 plots.merging_curves(kept.table, kept.config["dataset"])

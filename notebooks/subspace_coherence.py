@@ -74,7 +74,7 @@ live = run(config)
 
 # %% tags=["nbval-ignore-output"]
 kept = largest([live, *records.find("subspace_coherence")])
-described(kept)
+print(described(kept))
 
 # %% mystnb={"figure": {"caption": "Coherence of what goes into each layer (above) and mean anisotropy of the masks on it (below) over training. Lines: mean over networks; dotted: k/d, the least coherence that a subspace of this dimension can have. The first layer reads the images.", "name": "fig-coherence-epochs"}, "image": {"alt": "Eight panels, coherence above and anisotropy below for the inputs of four layers over the epochs, one curve an intervention; coherence lies far above its least value in all of them, and falls with training in the deeper layers of standard networks."}}
 plots.coherence_by_epoch(layers(kept), kept.config["dataset"])

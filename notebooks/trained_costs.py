@@ -69,7 +69,7 @@ from symlib.studies.analysis import described, largest
 from symlib.studies.trained_costs import run
 
 kept = largest(records.find("trained_costs"))
-described(kept)
+print(described(kept))
 
 
 # %%

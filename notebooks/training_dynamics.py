@@ -85,7 +85,7 @@ from symlib.studies.training_dynamics import (
 )
 
 kept = largest(records.find("training_dynamics"))
-described(kept)
+print(described(kept))
 
 # %% [markdown]
 # ### Updates, answers, signs

@@ -90,7 +90,7 @@ def described(record: Record) -> str:
     commit = first + (f" and {len(others)} others" if others else "")
     return (
         f"{c['dataset']}, {c['network']} of width {c['width']:g}, {c['norm']} norm: {c['n_networks']} networks each, "
-        f"{c['epochs']} epochs, {c['n_images']:,} images; profile {c['profile']}, {about['device']}, {about['date']}, "
+        f"{c['epochs']} epochs, {c['n_images']:,} images\nprofile {c['profile']}, {about['device']}, {about['date']}, "
         f"commit {commit}"
     )
 
