@@ -84,7 +84,7 @@ def largest(kept: Sequence[Record], **needs: object) -> Record:
 
 
 def described(record: Record) -> str:
-    """Return in one line what networks a record is about and where it comes from."""
+    """Return in two lines what networks a record is about and where it comes from."""
     c, about = record.config, record.about
     first, *others = about["commit"].split(", ")
     commit = first + (f" and {len(others)} others" if others else "")
