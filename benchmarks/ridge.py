@@ -15,7 +15,7 @@ from symlib.effective.ridge_through import Neurons, _Layer, solve
 from symlib.seeds import generator
 
 M, N, BETAS, STEPS = 64, 6_000, (0.001, 0.01, 0.1, 1.0), 3_000
-TIMED = 2  # of the 64 realising neurons
+TIMED = 4  # of the 64 realising neurons
 STEPS_TIMED = 15
 CASES = {  # inputs, dimension of their subspace or power by which their standard deviations fall
     "512 inputs in 32 dimensions": (512, 32, None),
