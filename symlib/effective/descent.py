@@ -16,7 +16,11 @@ HISTORY = 8  # steps that the Hessian is estimated from
 SUFFICIENT = 1e-4  # share of the decrease that the slope promises which a step must bring
 SHORTEST = 1e-4  # a problem is given up when its step has been cut to this
 DROPPED_FROM = 0.2  # share of finished problems at which they are dropped from the batch
-NEAR, ALIKE = 0.1, 0.02  # what counts as the basin of a known minimum, see `_Batch.in_basin_of`
+NEAR, ALIKE, REACH = (
+    0.3,
+    0.02,
+    30,
+)  # when a descent is taken to end no lower than a known minimum, see `_Batch.beaten_by`
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def minimise(
         tolerance: A problem is finished when the decrease that the next step promises is this small, relative to
             its value.
         floor: Value that counts as nothing; added wherever something is relative to the value.
-        known: A minimum of each problem. A descent that enters its basin is left there unfinished.
+        known: A minimum of each problem. A descent that will not end below it is left unfinished.
         max_evaluations: Of each problem.
 
     Returns:
@@ -64,7 +68,7 @@ def minimise(
     for _ in range(max_evaluations):
         going = (batch.remaining() > tolerance) & (batch.step > SHORTEST)
         if known:
-            going &= ~batch.in_basin_of(known)
+            going &= ~batch.beaten_by(known)
         if (~going).float().mean() >= DROPPED_FROM:
             batch = batch.only(going)
         if not len(batch.problems):
@@ -108,12 +112,17 @@ class _Batch:
         """Return the decrease that the quadratic model promises, relative to the value."""
         return -self.slope / (2 * (self.value + self.floor)).clamp_min(torch.finfo(self.value.dtype).tiny)
 
-    def in_basin_of(self, known: Minimum) -> Tensor:
-        """Say which problems are so near a known minimum that one parabola fits value and slope here and there."""
+    def beaten_by(self, known: Minimum) -> Tensor:
+        """Say which problems are not going to end below a known minimum.
+
+        Either they are in its basin, that is near and with one parabola through value and slope here and there, or
+        they are higher by far more than the decrease that the next step promises.
+        """
         bottom = known.value[self.problems]
         gap = self.value - bottom
         parabola = (self.gradient * (self.x - known.at[:, self.problems])).sum(0) / 2
-        return (gap > 0) & (gap < NEAR * bottom) & ((gap - parabola).abs() < ALIKE * gap)
+        in_basin = (gap > 0) & (gap < NEAR * bottom) & ((gap - parabola).abs() < ALIKE * gap)
+        return in_basin | (gap > REACH * self.remaining() * (self.value + self.floor))
 
     def take(self, point: Tensor, value: Tensor, gradient: Tensor) -> None:
         """Move the problems whose value fell enough and shorten the steps of the others."""

@@ -9,7 +9,6 @@ from torch import Tensor
 from symlib.effective.descent import Minimum, minimise
 
 TOLERANCE = 1e-9  # of an objective, up to which it is minimised; costs are then exact to 1e-4 of it, mostly to 1e-5
-EXPLORED = 1e-5  # the same for further starts, which are followed to the end only if they are lower by then
 CERTIFIED = 1e-8  # of an objective, the decrease that may remain when it is looked at in float64
 
 
@@ -100,10 +99,10 @@ def solve(pairs: Pairs, linear: Tensor, trained: Tensor, floor: float) -> tuple[
     for which in every.split(n_sources):
         for start in (second, third):
             known = Minimum(at[:, which], value[which], found.remaining[which], found.evaluations)
-            other = _descend(single, start, which, floor, EXPLORED, known)
-            if (better := other.value < known.value).any():
-                end = _descend(single, other.at[:, better], which[better], floor)
-                at[:, which[better]], value[which[better]] = end.at, end.value
+            other = _descend(single, start, which, floor, known)
+            better = other.value < known.value
+            at[:, which] = torch.where(better, other.at, known.at)
+            value[which] = torch.where(better, other.value, known.value)
         third = at[:, which]
     at = at.double()
     value, gradient = pairs.objective(at, every)
@@ -119,15 +118,8 @@ def solve(pairs: Pairs, linear: Tensor, trained: Tensor, floor: float) -> tuple[
     return at, value
 
 
-def _descend(
-    pairs: Pairs,
-    start: Tensor,
-    which: Tensor,
-    floor: float,
-    tolerance: float = TOLERANCE,
-    known: Minimum | None = None,
-) -> Minimum:
+def _descend(pairs: Pairs, start: Tensor, which: Tensor, floor: float, known: Minimum | None = None) -> Minimum:
     def objective(x: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
         return pairs.objective(x, which[part])
 
-    return minimise(objective, start, pairs.curvature(start, which), tolerance, floor, known)
+    return minimise(objective, start, pairs.curvature(start, which), TOLERANCE, floor, known)
