@@ -59,6 +59,26 @@ def analyse(
     return record
 
 
+def over_pairs(
+    config: TrainedNetworks, measure: Callable[[TrainedNetworks, Intervention, int, Path], pd.DataFrame]
+) -> dict[str, tuple[dict, Measure]]:
+    """Return one shard for every pair of networks of every intervention of a study.
+
+    Args:
+        config: The study's parameters.
+        measure: Gets them, an intervention, a pair and the folder of trained networks; networks 2 i and 2 i + 1 are
+            pair i.
+    """
+    return {
+        f"{intervention.name}-{pair:03d}".replace(" ", "-"): (
+            {"intervention": intervention.name, "pair": pair},
+            partial(measure, config, intervention, pair),
+        )
+        for intervention in config.interventions()
+        for pair in range(config.members(intervention) // 2)
+    }
+
+
 def networks(
     config: TrainedNetworks, folder: Path, intervention: Intervention, epoch: int, members: Sequence[int] | None = None
 ) -> Population:

@@ -3,7 +3,6 @@
 Source: Bürgin et al. (2026), accuracy along the line between MNIST MLPs and CIFAR-10 ResNets, unaligned and aligned.
 """
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from symlib.data.dataset import Dataset
 from symlib.interpolation import curves, maximum_barrier, midpoint_barrier, mixing_weights
 from symlib.population import Population
 from symlib.records import Record
-from symlib.studies.analysis import analyse, networks
+from symlib.studies.analysis import analyse, networks, over_pairs
 from symlib.studies.trained import Intervention, Positive, TrainedNetworks
 
 STUDY = "identifiability_connectivity"
@@ -59,15 +58,7 @@ def run(config: IdentifiabilityConnectivity) -> Record:
         A record with one row per intervention, pair, method, split and point of the line: mean loss in nats and
         accuracy in [0, 1] on the first `n_seen` images of the split.
     """
-    measures = {
-        f"{intervention.name}-{pair:03d}".replace(" ", "-"): (
-            {"intervention": intervention.name, "pair": pair},
-            partial(measure, config, intervention, pair),
-        )
-        for intervention in config.interventions()
-        for pair in range(config.n_networks // 2)
-    }
-    return analyse(STUDY, config, config.interventions(), measures)
+    return analyse(STUDY, config, config.interventions(), over_pairs(config, measure))
 
 
 def measure(config: IdentifiabilityConnectivity, intervention: Intervention, pair: int, folder: Path) -> pd.DataFrame:

@@ -5,7 +5,6 @@ the epoch.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +18,7 @@ from symlib.alignment.objectives import identity_objective, optimal_objective, r
 from symlib.alignment.tracing import specification
 from symlib.interpolation import accuracy_drop, curves, mixing_weights
 from symlib.records import Record
-from symlib.studies.analysis import analyse, networks
+from symlib.studies.analysis import analyse, networks, over_pairs
 from symlib.studies.trained import Intervention, Positive, SweptNetworks, snapshot_epochs
 
 STUDY = "matching_objective"
@@ -56,15 +55,7 @@ def run(config: MatchingObjective) -> Record:
         best and a random matching, the share of units that the best matching leaves where they are, and for the pair,
         on `n_seen` test images, its accuracy in [0, 1] and what is lost halfway, in percentage points.
     """
-    measures = {
-        f"{intervention.name}-{pair:03d}".replace(" ", "-"): (
-            {"intervention": intervention.name, "pair": pair},
-            partial(measure, config, intervention, pair),
-        )
-        for intervention in config.interventions()
-        for pair in range(config.members(intervention) // 2)
-    }
-    return analyse(STUDY, config, config.interventions(), measures)
+    return analyse(STUDY, config, config.interventions(), over_pairs(config, measure))
 
 
 def measure(config: MatchingObjective, intervention: Intervention, pair: int, folder: Path) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 Source: Bürgin et al. (2026), realization and swap cost, neuron identifiability; the prediction across runs is ours.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +23,7 @@ from symlib.effective.ridge import ridge_costs
 from symlib.effective.subspace import Moments, Subspace, input_moments, representation_subspace
 from symlib.population import Population
 from symlib.records import Record
-from symlib.studies.analysis import analyse, networks
+from symlib.studies.analysis import analyse, networks, over_pairs
 from symlib.studies.trained import Intervention, Positive, Rate, SweptNetworks
 
 STUDY = "trained_costs"
@@ -52,15 +51,7 @@ def run(config: TrainedCosts) -> Record:
     Returns:
         A record with one row per intervention, network and layer; `measure` explains the columns.
     """
-    measures = {
-        f"{intervention.name}-{pair:03d}".replace(" ", "-"): (
-            {"intervention": intervention.name, "pair": pair},
-            partial(measure, config, intervention, pair),
-        )
-        for intervention in config.interventions()
-        for pair in range(config.members(intervention) // 2)
-    }
-    return analyse(STUDY, config, config.interventions(), measures)
+    return analyse(STUDY, config, config.interventions(), over_pairs(config, measure))
 
 
 def measure(config: TrainedCosts, intervention: Intervention, pair: int, folder: Path) -> pd.DataFrame:
