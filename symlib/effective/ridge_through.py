@@ -16,7 +16,7 @@ from symlib.networks.mlp import MLP
 
 ROUNDING = 1e-13  # of the largest variance; directions below carry nothing but rounding
 NEGLIGIBLE = 1e-8  # of the smallest ridge; directions of less variance would never be used
-CHUNK = 2_000_000  # activations held at a time: 0.1 GB for all that is computed from them
+CHUNK = 2_000_000  # activations held at a time; with 6,000 inputs of 784 features all takes 0.2 GB
 
 
 @dataclass(frozen=True)
