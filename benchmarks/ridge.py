@@ -57,7 +57,7 @@ def literal(neurons: Neurons, D: Tensor, fixed: Tensor, x: Tensor, i: int, steps
 def of_neuron(whole: _Layer, i: int) -> Tensor:
     """Return our objectives (ridges, M) for one realising neuron: one round of the loop over all."""
     ridges = torch.tensor(sorted(BETAS, reverse=True), dtype=torch.float64)
-    _, value = solve(*whole.pairs(i, torch.arange(M), ridges))
+    _, value = solve(*whole.pairs(i, torch.arange(M), ridges), whole.floor)
     return value.view(len(BETAS), M).flip(0)
 
 

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from scipy.optimize import rosen, rosen_der
 
@@ -71,3 +72,13 @@ def test_what_did_not_converge_says_so():
     objective, minima, diagonal = quadratics(3, 15)
     found = minimise(objective, torch.zeros_like(minima), diagonal, 1e-14, max_evaluations=2)
     assert (found.remaining > 1e-14).all()
+
+
+@pytest.mark.parametrize("floor", [0.0, 1e-3])
+def test_values_near_nothing_converge_only_beside_a_floor(floor):
+    def objective(x, which):
+        return x.square().sum(0) ** 2, 4 * x * x.square().sum(0)
+
+    start = torch.ones(2, 1, dtype=torch.float64)
+    found = minimise(objective, start, torch.full_like(start, 12.0), 1e-10, floor, max_evaluations=40)
+    assert (found.remaining <= 1e-10).all() == (floor > 0)

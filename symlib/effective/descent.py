@@ -39,6 +39,7 @@ def minimise(
     start: Tensor,
     curvature: Tensor,
     tolerance: float,
+    floor: float = 0.0,
     known: Minimum | None = None,
     max_evaluations: int = 300,
 ) -> Minimum:
@@ -50,6 +51,7 @@ def minimise(
         curvature: Positive estimate of the diagonal of each Hessian, shape (dims, p).
         tolerance: A problem is finished when the decrease that the next step promises is this small, relative to
             its value.
+        floor: Value that counts as nothing; added wherever something is relative to the value.
         known: A minimum of each problem. A descent that will not end below it is left unfinished.
         max_evaluations: Of each problem.
 
@@ -59,7 +61,7 @@ def minimise(
     Source: Nocedal and Wright (2006), algorithms 7.4 and 7.5, with the inverse curvature as first estimate.
     """
     problems = torch.arange(start.shape[1], device=start.device)
-    batch = _Batch(problems, start.clone(), *objective(start, problems), 1 / curvature)
+    batch = _Batch(problems, start.clone(), *objective(start, problems), 1 / curvature, floor)
     batch.turn()
     at, value, remaining = start.clone(), batch.value.clone(), batch.remaining()
     evaluations = len(problems)
@@ -88,6 +90,7 @@ class _Batch:
     value: Tensor
     gradient: Tensor
     first: Tensor  # diagonal estimate of the inverse Hessian
+    floor: float
 
     def __post_init__(self) -> None:
         self.step = torch.ones_like(self.value)
@@ -107,7 +110,7 @@ class _Batch:
 
     def remaining(self) -> Tensor:
         """Return the decrease that the quadratic model promises, relative to the value."""
-        return -self.slope / (2 * self.value).clamp_min(torch.finfo(self.value.dtype).tiny)
+        return -self.slope / (2 * (self.value + self.floor)).clamp_min(torch.finfo(self.value.dtype).tiny)
 
     def beaten_by(self, known: Minimum) -> Tensor:
         """Say which problems are not going to end below a known minimum.
@@ -119,7 +122,7 @@ class _Batch:
         gap = self.value - bottom
         parabola = (self.gradient * (self.x - known.at[:, self.problems])).sum(0) / 2
         in_basin = (gap > 0) & (gap < NEAR * bottom) & ((gap - parabola).abs() < ALIKE * gap)
-        return in_basin | (gap > REACH * self.remaining() * self.value)
+        return in_basin | (gap > REACH * self.remaining() * (self.value + self.floor))
 
     def take(self, point: Tensor, value: Tensor, gradient: Tensor) -> None:
         """Move the problems whose value fell enough and shorten the steps of the others."""
@@ -140,7 +143,7 @@ class _Batch:
     def only(self, going: Tensor) -> "_Batch":
         """Return a batch of some of the problems."""
         x, gradient, first = (part[:, going] for part in (self.x, self.gradient, self.first))
-        kept = _Batch(self.problems[going], x, self.value[going], gradient, first)
+        kept = _Batch(self.problems[going], x, self.value[going], gradient, first, self.floor)
         kept.step, kept.direction, kept.slope = self.step[going], self.direction[:, going], self.slope[going]
         kept.history = [(moved[:, going], change[:, going], inverse[going]) for moved, change, inverse in self.history]
         return kept

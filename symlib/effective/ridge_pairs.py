@@ -82,7 +82,7 @@ def _density(z: Tensor) -> Tensor:
     return z.square().mul_(-0.5).clamp_min_(-40).exp_().mul_(1 / sqrt(2 * pi))
 
 
-def solve(pairs: Pairs, linear: Tensor, trained: Tensor) -> tuple[Tensor, Tensor]:
+def solve(pairs: Pairs, linear: Tensor, trained: Tensor, floor: float) -> tuple[Tensor, Tensor]:
     """Minimise every problem in float32, see to it in float64, and return minima and values.
 
     Args:
@@ -90,24 +90,25 @@ def solve(pairs: Pairs, linear: Tensor, trained: Tensor) -> tuple[Tensor, Tensor
         linear: A start for every problem.
         trained: A second start, the same for all problems. A third is a silent neuron for the largest ridge, and the
             minimum of the next larger one for the others.
+        floor: Value that counts as nothing.
     """
     every, single, n_sources = torch.arange(len(pairs)), pairs.single(), pairs.activations.shape[1]
-    found = _descend(single, linear.float(), every)
+    found = _descend(single, linear.float(), every, floor)
     at, value = found.at, found.value
     second, third = (start.float()[:, None].expand(-1, n_sources) for start in (trained, pairs.silent()))
     for which in every.split(n_sources):
         for start in (second, third):
             known = Minimum(at[:, which], value[which], found.remaining[which], found.evaluations)
-            other = _descend(single, start, which, known)
+            other = _descend(single, start, which, floor, known)
             better = other.value < known.value
             at[:, which] = torch.where(better, other.at, known.at)
             value[which] = torch.where(better, other.value, known.value)
         third = at[:, which]
     at = at.double()
     value, gradient = pairs.objective(at, every)
-    remaining = (gradient.square() / single.curvature(at.float(), every)).sum(0) / (2 * value).clamp_min(1e-300)
+    remaining = (gradient.square() / single.curvature(at.float(), every)).sum(0) / (2 * (value + floor))
     if len(rest := (remaining > CERTIFIED).nonzero().flatten()):
-        finer = _descend(pairs, at[:, rest], rest)
+        finer = _descend(pairs, at[:, rest], rest, floor)
         if len(failed := finer.remaining[finer.remaining > CERTIFIED]):
             raise ArithmeticError(
                 f"{len(failed)} of {len(every)} descents stopped where another step would still lower the objective by "
@@ -117,8 +118,8 @@ def solve(pairs: Pairs, linear: Tensor, trained: Tensor) -> tuple[Tensor, Tensor
     return at, value
 
 
-def _descend(pairs: Pairs, start: Tensor, which: Tensor, known: Minimum | None = None) -> Minimum:
+def _descend(pairs: Pairs, start: Tensor, which: Tensor, floor: float, known: Minimum | None = None) -> Minimum:
     def objective(x: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
         return pairs.objective(x, which[part])
 
-    return minimise(objective, start, pairs.curvature(start, which), TOLERANCE, known)
+    return minimise(objective, start, pairs.curvature(start, which), TOLERANCE, floor, known)

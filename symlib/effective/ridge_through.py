@@ -16,7 +16,7 @@ from symlib.networks.mlp import MLP
 
 ROUNDING = 1e-13  # of the largest variance; directions below carry nothing but rounding
 NEGLIGIBLE = 1e-8  # of the smallest ridge; directions of less variance would never be used
-CHUNK = 2_000_000  # activations held at a time; with 6,000 inputs of 784 features all takes 0.2 GB
+CHUNK = 2_000_000  # activations held at a time: 0.1 GB for all that is computed from them
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def ridge_costs_through(neurons: Neurons, D: Tensor, F: Tensor, inputs: Tensor, 
     per_chunk = max(1, CHUNK // (len(inputs) * len(betas)))
     for i in range(len(D)):
         for sources in torch.arange(len(D)).split(per_chunk):
-            found, value = solve(*layer.pairs(i, sources, ridges))
+            found, value = solve(*layer.pairs(i, sources, ridges), layer.floor)
             shape = len(betas), len(sources)
             cost[falling, i, sources[0] : sources[-1] + 1] = found[:-1].square().sum(0).view(shape)
             objective[falling, i, sources[0] : sources[-1] + 1] = value.view(shape)
@@ -118,6 +118,9 @@ class _Layer:
         self.D, self.W, self.samples = D.cpu(), W, (x - moments.mean) @ white
         self.levels = self.scale * (W @ moments.mean) + shift  # mean pre-activations
         self.functions, self.fixed = self.root @ (self.scale * W.T), self.root @ F.T
+        # What counts as nothing: the objective of realising a neuron that never fires goes to 0, and no step would
+        # be small beside it.
+        self.floor = 1e-6 * float((D.cpu() * W).square().sum(1).max())
 
     def pairs(self, i: int, sources: Tensor, betas: Tensor) -> tuple[Pairs, Tensor, Tensor]:
         """Return the problems of one realizer, and two starts: for pre-activations, and as it was trained."""
