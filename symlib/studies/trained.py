@@ -6,7 +6,7 @@ so that studies can share a folder, and more epochs go on from where fewer stopp
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -244,9 +244,8 @@ def trained(config: TrainedNetworks, interventions: Iterable[Intervention]) -> I
         config: The study; with an empty `networks` the folder is a temporary one.
         interventions: Whose families are needed.
     """
-    if config.dataset != "digits":
-        verify(config.dataset)
-    with tempfile.TemporaryDirectory() if not config.networks else _kept(Path(config.networks)) as folder:
+    verify(config.dataset)
+    with nullcontext(config.networks) if config.networks else tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         work = {
             name: (
@@ -299,12 +298,6 @@ def _data(name: str, n_images: int) -> Dataset:
     whole = load(name)
     train = Split(whole.train.x[:n_images], whole.train.y[:n_images])
     return Dataset(name, train, whole.test, whole.sha256)
-
-
-@contextmanager
-def _kept(folder: Path) -> Iterator[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    yield folder
 
 
 def _train_block(
