@@ -1,0 +1,1 @@
+"""Statements of both papers as programs: what a theorem asserts, counted, constructed or measured."""
