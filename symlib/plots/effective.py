@@ -1,6 +1,4 @@
-"""Figures of effective function classes and of the theory of neuron identifiability."""
-
-from collections.abc import Mapping
+"""Figures of effective function classes and of the gap; those of the other statements are in `statements.py`."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,9 +10,7 @@ from symlib.plots.style import Look, finished, heading, intervention_look, legen
 
 RUNS = (Look("run 1", "#0072B2", ">"), Look("run 2", "#009E73", ">"))
 CENTRE = Look("centre", "#D55E00", "o")
-ACTIVATIONS = {"relu": Look("ReLU", "#0072B2", "o"), "gelu": Look("GELU", "#D55E00", "s")}
-DIMENSIONS = ("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#444444", "v")
-INDEPENDENT = Look("independent program", "#111111", "x")
+DIMENSIONS = ("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^")
 
 
 def function_class_panels(table: pd.DataFrame) -> Figure:
@@ -56,110 +52,19 @@ def _unit_ball(row) -> np.ndarray:
     return np.array([[row.v_1], [row.v_2]]) + directions @ circle
 
 
-def anisotropy_by_coherence(rows: pd.DataFrame, reference: Mapping[str, float], title: str) -> Figure:
-    """Draw mean anisotropy and its bound against coherence, with a line of slope 1/2.
-
-    Args:
-        rows: One row per repeat; columns (variant, coherence) with variants such as "copies mean".
-        reference: "random" and "axes" -> mean anisotropy found by an independent program.
-        title: What was run.
-
-    Source: Bürgin et al. (2026), anisotropy under coherence.
-    """
-    figure, axes = plt.subplots(figsize=(5.6, 3.8), layout="constrained")
-    mean, bound = (rows[f"copies {what}"].mean().sort_index() for what in ("mean", "bound"))
-    nu = mean.index.to_numpy(dtype=float)
-    axes.plot(nu, bound, "--", color="#777777", label="bound, exceeded with probability 0.05")
-    axes.plot(nu, mean.iloc[0] * (nu / nu[0]) ** 0.5, ":", color="#111111", label="slope 1/2")
-    axes.plot(nu, mean, "o", color="#0072B2", label="copies of the axes")
-    random = rows["random coherence"].mean().item(), rows["random mean"].mean().item()
-    axes.plot(*random, "^", color="#D55E00", label="random subspace")
-    axes.plot([random[0], 1.0], [reference["random"], reference["axes"]], "x", color="#111111", label=INDEPENDENT.label)
-    axes.set(xscale="log", yscale="log", xlabel="coherence ν of the subspace", ylabel="mean ‖S − μ I‖")
-    _titled(axes, title)
-    return finished(figure)
-
-
-def centre_scatter(pairs: Mapping[float, np.ndarray], title: str) -> Figure:
-    """Draw exact swap costs against those that follow from the centres alone.
-
-    Args:
-        pairs: Standard deviation of trainable entries -> exact and approximate costs, shape (2, pairs).
-        title: What was run.
-
-    Source: Bürgin et al. (2026), centre-dominated regime.
-    """
-    figure, panels = plt.subplots(1, len(pairs), figsize=(7.6, 2.6), layout="constrained")
-    for axes, (trained, (exact, approximate)) in zip(panels, pairs.items(), strict=True):
-        axes.plot(approximate, exact, ".", color="#0072B2", ms=2, alpha=0.5)
-        axes.axline((0, 0), slope=1, color="#111111", lw=0.8)
-        axes.set_title(f"trained part {trained:g}", loc="left", fontsize="medium")
-        axes.set_xlabel("from centres")
-        plain(axes)
-    panels[0].set_ylabel("swap cost")
-    heading(figure, title)
-    return finished(figure)
-
-
-def spacing_by_width(rows: pd.DataFrame, title: str) -> Figure:
-    """Draw the spacing of Gaussian centres against the width of the layer, with lines of slope -2/k.
-
-    Args:
-        rows: One row per repeat; columns (dimension k as text, width).
-        title: What was run.
-
-    Source: Bürgin et al. (2026), separation of centres.
-    """
-    figure, axes = plt.subplots(figsize=(5.6, 3.8), layout="constrained")
-    for (colour, marker), k in zip(DIMENSIONS, dict.fromkeys(rows.columns.get_level_values(0)), strict=True):
-        middle = np.exp(np.log(rows[k]).mean())
-        widths = middle.index.to_numpy(dtype=float)
-        axes.plot(widths, middle, marker, color=colour, ms=5, label=f"k = {k}")
-        axes.plot(widths, middle.iloc[-1] * (widths / widths[-1]) ** (-2 / int(k)), ":", color=colour, lw=1)
-    axes.set(xscale="log", yscale="log", xlabel="neurons of the layer m", ylabel="spacing γ, for σ_F = 1")
-    _titled(axes, title)
-    return finished(figure)
-
-
-def chord_by_size(
-    rows: pd.DataFrame, powers: Mapping[str, float], reference: Mapping[float, float], title: str
-) -> Figure:
-    """Draw chord deviations against the size of the trainable part, with the power laws they should follow.
-
-    Args:
-        rows: One row per repeat; columns (activation, beta).
-        powers: Activation -> power.
-        reference: beta -> deviation for ReLU found by an independent program.
-        title: What was run.
-
-    Source: Bürgin et al. (2026), chord deviation.
-    """
-    figure, axes = plt.subplots(figsize=(5.6, 3.8), layout="constrained")
-    for name, look in ACTIVATIONS.items():
-        middle = rows[name].mean()
-        betas = middle.index.to_numpy(dtype=float)
-        axes.plot(betas, middle, look.marker, color=look.colour, ms=5, label=look.label)
-        law = middle.iloc[0] * (betas / betas[0]) ** powers[name]
-        axes.plot(betas, law, ":", color=look.colour, lw=1, label=f"power {powers[name]:g}")
-    axes.plot(*zip(*reference.items(), strict=True), "x", color="#111111", label=f"{INDEPENDENT.label}, ReLU")
-    axes.set(xscale="log", yscale="log", xlabel="trainable beside fixed part β", ylabel="largest ‖ξ‖ / ‖F Σ½‖")
-    _titled(axes, title)
-    return finished(figure)
-
-
 def gap_by_scale(rows: pd.DataFrame, title: str) -> Figure:
     """Draw the identifiability gap and the share of neurons that costs match with themselves across two draws.
 
     Args:
-        rows: One row per repeat; columns (variant such as "gap 8", sigma_F).
+        rows: One row per repeat; columns (variant such as "gap/8", sigma_F).
         title: What was run.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.6), layout="constrained")
-    dimensions = [name.split()[1] for name in dict.fromkeys(rows.columns.get_level_values(0)) if name[:3] == "gap"]
-    looks = [Look(f"k = {k}", *look) for k, look in zip(dimensions, DIMENSIONS, strict=False)]
+    dimensions = [name[4:] for name in dict.fromkeys(rows.columns.get_level_values(0)) if name[:4] == "gap/"]
+    looks = [Look(f"k = {k}", *look) for k, look in zip(dimensions, DIMENSIONS, strict=True)]
     for k, look in zip(dimensions, looks, strict=True):
         for axes, what in ((left, "gap"), (right, "matched")):
-            middle, sd = rows[f"{what} {k}"].mean(), rows[f"{what} {k}"].std(ddof=1)
+            middle, sd = rows[f"{what}/{k}"].mean(), rows[f"{what}/{k}"].std(ddof=1)
             places = range(len(middle))
             axes.errorbar(places, middle, sd, marker=look.marker, color=look.colour, ms=5, lw=1.3, elinewidth=1)
             axes.set_xticks(places, [f"{s:g}" for s in middle.index], fontsize="small")
@@ -172,9 +77,3 @@ def gap_by_scale(rows: pd.DataFrame, title: str) -> Figure:
     heading(figure, title)
     legend_below(figure, looks)
     return finished(figure)
-
-
-def _titled(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left", fontsize="medium")
-    axes.legend(frameon=False, fontsize="small")
-    plain(axes)
