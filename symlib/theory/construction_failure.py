@@ -1,0 +1,78 @@
+"""How often random masks do not allow the universal approximation construction: bounds that hold at every width.
+
+All are union bounds on independent rows of n_fix out of n inputs, so none of them is asymptotic. What is measured
+comes from `block_splits.py` on rows drawn by `random_columns`.
+"""
+
+from math import comb, perm
+
+import torch
+from torch import Tensor
+
+from symlib.theory.block_splits import BLOCK
+
+PAIRS = comb(BLOCK, 2)
+
+
+def random_columns(n_rows: int, n_inputs: int, n_fix: int, source: torch.Generator) -> Tensor:
+    """Draw the pinned inputs of independent rows, all sets of `n_fix` inputs equally likely.
+
+    Rows may be alike, as the theorem has it; `symlib.masks` excludes that.
+
+    Returns:
+        Shape (rows, n_fix), int64.
+
+    Source: R. W. Floyd's sampling without replacement (Bentley and Floyd, 1987), for all rows at once.
+    """
+    chosen = torch.empty(n_rows, 0, dtype=torch.int64)
+    for last in range(n_inputs - n_fix, n_inputs):
+        new = torch.randint(last + 1, (n_rows, 1), generator=source)
+        taken = (chosen == new).any(dim=1, keepdim=True)
+        chosen = torch.cat([chosen, torch.where(taken, last, new)], dim=1)
+    return chosen
+
+
+def chance_shared(n: int, n_fix: int) -> float:
+    """Return the probability that two rows have a pinned input in common; at most n_fix^2 / n."""
+    return 1 - comb(n - n_fix, n_fix) / comb(n, n_fix)
+
+
+def two_pairs_bound(n: int, n_fix: int) -> float:
+    """Bound the probability that two or more pairs of a block have a pinned input in common.
+
+    The expected number of two such pairs; two pairs are independent even if they share a row, since the second
+    event has the same probability whatever that row is.
+
+    Source: Lim et al. (2024), appendix B.3, whose sufficient condition this is.
+    """
+    return min(1.0, comb(PAIRS, 2) * chance_shared(n, n_fix) ** 2)
+
+
+def no_split_bound(n: int, n_fix: int) -> float:
+    """Bound the probability that a block cannot be split.
+
+    Rows are joined where they have an input in common. Without odd cycle, and with a spanning forest of at most 8
+    edges, there is a split: sides of components differ by 7 at most, and 8 single rows make up for that. So a block
+    that has none holds an odd cycle or a forest of 9 edges. Expected numbers bound both. Edges of a forest are
+    independent. For a cycle, rows and inputs take turns along a closed walk, and the number of these is the trace of
+    a power of the matrix of chances that a row pins two given inputs.
+    """
+    forests = comb(PAIRS, 9) * chance_shared(n, n_fix) ** 9
+    cycles = sum(perm(BLOCK, length) / (2 * length) * _closed_walks(n, n_fix, length) for length in range(3, BLOCK, 2))
+    return min(1.0, forests + cycles)
+
+
+def _closed_walks(n: int, n_fix: int, length: int) -> float:
+    # n_fix / n on the diagonal and n_fix (n_fix - 1) / (n (n - 1)) elsewhere has these two eigenvalues.
+    return (n_fix**2 / n) ** length + (n - 1) * (n_fix * (n - n_fix) / (n * (n - 1))) ** length
+
+
+def pinned_triples(n: int, n_outputs: int, n_fix: int) -> float:
+    """Return the expected number of triples that an outer map pins completely, a bound on their probability."""
+    triples = n_outputs * BLOCK * n // 3
+    return triples * perm(n_fix, 3) / perm(BLOCK * n, 3)
+
+
+def construction_bound(per_block: float, n: int, n_outputs: int, n_fix: int) -> float:
+    """Bound the probability that a pair of maps does not allow the construction, given a bound for one block."""
+    return min(1.0, n * per_block + pinned_triples(n, n_outputs, n_fix))
