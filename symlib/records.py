@@ -142,6 +142,23 @@ def keep(run: Path, runs: Path = ROOT / "runs", results: Path = RESULTS) -> Path
     return target
 
 
+def origin(named: Mapping[str, Record]) -> str:
+    """Return as text where records come from: commit, date, machine, time of all processes, versions, hash of the table.
+
+    Args:
+        named: What each record is called on the page, such as "shown" or "live".
+    """
+    lines = []
+    for name, about in ((name, record.about) for name, record in named.items()):
+        lines += [
+            f"{name}: commit {about['commit']}, {about['date']}",
+            f"  {about['device']} ({about['machine']}), {about['compute_s']:,.0f} s",
+            "  " + ", ".join(f"{package} {number}" for package, number in about["versions"].items()),
+            f"  table {about['table_sha256'][:16]}",
+        ]
+    return "\n".join(lines)
+
+
 def _commit() -> str:
     """Return the checked-out commit, marked if files differ from it, or "unknown" outside a checkout."""
     describe = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=-modified"]

@@ -112,3 +112,11 @@ def test_commit_says_when_files_differ_from_it(tmp_path, monkeypatch):
     clean = records.provenance()["commit"]
     (tmp_path / "file").write_text("b")
     assert records.provenance()["commit"] == f"{clean}-modified"
+
+
+def test_origin_names_what_a_record_was_made_with():
+    about = {"commit": "abc", "date": "2026-01-31", "device": "CPU", "machine": "m", "compute_s": 1234.4}
+    made = records.Record(pd.DataFrame(), about | {"versions": {"torch": "2.13.0"}, "table_sha256": "0123456789abcdef99"})
+    text = records.origin({"shown": made, "live": made})
+    block = " commit abc, 2026-01-31\n  CPU (m), 1,234 s\n  torch 2.13.0\n  table 0123456789abcdef"
+    assert text == f"shown:{block}\nlive:{block}"
