@@ -71,8 +71,8 @@ def refuse_zero_rows(fixed: Constraint) -> None:
         empty = ~(D | (fixed.F[name] != 0)).flatten(1).any(1) if D.dim() > 1 else D[:0]
         if empty.any():
             raise ValueError(
-                f"row {int(empty.nonzero()[0])} of {name} is pinned to 0 as a whole: the theorem does not apply, since a "
-                "unit that reads nothing has no place in the order of layers. Pin fewer entries, or use sigma_F > 0"
+                f"row {int(empty.nonzero()[0])} of {name} is pinned to 0 as a whole: the theorem does not apply, since "
+                "a unit that reads nothing has no place in the order of layers. Pin fewer entries, or use sigma_F > 0"
             )
 
 

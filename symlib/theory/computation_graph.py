@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from symlib.alignment.axes import Axis, occurrences
@@ -160,8 +159,9 @@ class _Draft:
             colours.append(n_colours + np.unique(marks, axis=0, return_inverse=True)[1].ravel())
             n_colours += size
         ends = np.cumsum([0, *[edges[2].max(initial=0) + 1 for edges in self.edges]])
-        edges = [edges + [[0], [0], [start]] for edges, start in zip(self.edges, ends, strict=False)]
-        return self._graph(np.concatenate(colours), np.concatenate(edges, axis=1))
+        edges = np.concatenate(self.edges, axis=1)
+        edges[2] += np.repeat(ends[:-1], [part.shape[1] for part in self.edges])
+        return self._graph(np.concatenate(colours), edges)
 
     def nameless(self) -> ComputationGraph:
         """Give all hidden nodes one colour, and labels the same meaning in all weights."""

@@ -1,6 +1,6 @@
 """How likely two rows of a random mask are equal: the exact probability, its first term, and what sampling finds.
 
-The masks of this package redraw such rows (`symlib.masks`). Lim et al. do not, so here rows are drawn as they draw them.
+The masks of this package redraw such rows (`symlib.masks`). Lim et al. do not, and here rows are drawn as they do it.
 """
 
 from math import comb, expm1, log1p
@@ -41,7 +41,7 @@ def twin_probability(rows: int, fan_in: int, n_fix: int) -> float:
     Arguments and errors are those of `n_masks`.
 
     >>> round(twin_probability(32, 16, 6), 4)
-    0.0602
+    0.0601
     """
     n = n_masks(rows, fan_in, n_fix)
     # Quotients of whole numbers, however large, and logarithms: 1 - (1 - 1e-30) would be 0.
