@@ -11,8 +11,9 @@
 #
 # **Claim.** Removing symmetries from the wiring is not enough. What tells two neurons apart is the set of functions that each can compute on the inputs that
 # really arrive, and the weight norm it takes: its *effective function class* {cite:p}`buergin2026`. The definitions stand in
-# [the chapter](../book/neuron-identifiability.md). This page draws them from trained networks, the smallest that show them, and then checks every statement
-# of the theory by numbers, on random layers for which it should hold.
+# [the chapter](../book/neuron-identifiability.md). This page draws them from trained networks, the smallest that show them, and then checks by numbers, on
+# random layers, what the definitions lead to at once. What is stated about them has pages of its own: {prf:ref}`thm-anisotropy`,
+# {prf:ref}`thm-centre-dominated`, {prf:ref}`thm-spacing`, {prf:ref}`thm-input-permutations`, {prf:ref}`thm-chord` and {prf:ref}`prop-trade-off`.
 
 # %% [markdown]
 # ## Parameters
@@ -21,6 +22,7 @@
 
 # %% tags=["parameters"]
 profile = "quick"  # quick | cpu | paper | custom
+statements = ["costs", "gap"]  # what is measured; the files in symlib/studies/statements
 n_repeats = 10  # draws of all random layers, at least 2
 base_seed = 0  # everything random is derived from it
 workers = 1  # processes
@@ -70,119 +72,49 @@ for name, gaps in runs.groupby("intervention", sort=False):
 print("\n".join(lines))
 
 # %% [markdown]
-# ## The checks
+# ## Closed forms
 #
-# All of the rest are random layers: 64 neurons, 512 inputs, 64 of them frozen for each neuron, unless said otherwise. Repeats are new draws of everything. The
-# numbers beside ours come from an independent program with random draws of its own.
+# The rest are random layers: 64 neurons, 512 inputs, 64 of them frozen for each neuron. Repeats are new draws of everything. By {prf:ref}`def-realization-cost` a cost is a least norm, which has a closed
+# form; swap costs ({prf:ref}`def-swap-cost`) then have one for standard layers, where all vanish, and for syre.
 
 # %% tags=["nbval-ignore-output", "remove-output"]
-from symlib import records
-from symlib.studies.effective_theory import run
+from symlib.studies.effective_theory import largest, quantities, rows_of, run
 
 live = run(config)
 
 # %%
-from symlib.studies.effective_theory import REFERENCE, quantities, rows_of
-
-
-def size(record):
-    return record.config["n_repeats"]
-
-
-kept = max([live, *records.find("effective_theory")], key=size)
-title = "{n_repeats} repeats ({profile})".format(**kept.config)
+kept = largest(live)
 found, mine = quantities(kept), quantities(live)
+title = "{n_repeats} repeats ({profile})".format(**kept.config)
 names = {
     "least norm": "closed form of the cost = least norm of weights that reach the target",
     "frozen rows": "S = 1 minus what the frozen rows of U take away",
     "standard": "standard layers: swap costs = 0",
     "syre": "syre: swap costs = 2 (a_i - a_j)(v_i - v_j)",
-    "exchanged inputs": "exchanged inputs move centres by |U_a - U_b| |F_a - F_b|",
 }
 lines = []
 for name, meaning in names.items():
-    worst = mine[f"difference/{name}"].max()
+    worst = found[f"difference/{name}"].max()
     said = "exactly" if worst == 0 else "to 1e-12" if worst < 1e-12 else "no"
     lines.append(f"{said:<9}{meaning}")
 print("\n".join(lines))
 
 # %% [markdown]
-# ### Coherence decides whether a mask can be seen
-#
-# Without fixed weights neurons differ by $S_i$ alone, and where the subspace spreads over many inputs every $S_i$ comes close to the same multiple of the
-# identity. The matrix Bernstein inequality bounds the distance; it is loose by a factor of four or more, vacuous for coherent subspaces, and never
-# exceeded here. What it gets right is the scaling with the square root of the coherence. Its constant needs the larger one of $p$ and $1 - p$; the released
-# code takes $p$, the trainable share, which is too small for sparse layers.
-
-# %% mystnb={"figure": {"caption": "Distance of S from a multiple of the identity, mean over 400 masks, against the coherence of a subspace of 16 dimensions.", "name": "fig-anisotropy"}, "image": {"alt": "Double logarithmic plot. Points for copies of the axes rise along a line of slope one half; a random subspace lies low at the left; the dashed bound runs parallel, several times higher."}}
-plots.anisotropy_by_coherence(rows_of(kept, "anisotropy"), REFERENCE["anisotropy"], title)
-
-# %% [markdown]
-# ### Centres govern what exchanging neurons costs, as long as little is learnt
-#
-# With fixed weights in play, swap costs approach $2 \lVert v_i - v_j \rVert^2 / \mu$. The more the trainable weights grow beside the constants, here of standard deviation
-# 1, the less the centres say.
+# The closed form assumes that the target lies in what the neuron can reach. Drop that: inputs repeat eight numbers four times, and every second neuron has all copies of one number pinned. What
+# other neurons compute is then out of its reach, and the definition says that it costs infinitely much. The formula with the pseudo-inverse, taken by itself as in the released code, returns the cost of
+# the nearest function that is in reach: a finite number for something impossible.
 
 # %%
-from symlib.seeds import generator
-from symlib.studies.effective_theory import TRAINED, centre_pairs
-
-lines = ["mean ± sd over repeats (independent program)"]
-lines += ["trained part   correlation               ratio, exact to approximate"]
-for trained in TRAINED:
-    row = f"{trained:>12g}"
-    for what in ("correlation", "ratio"):
-        ours, theirs = found[f"{what}/{trained:g}"], REFERENCE[what][trained]
-        row += f"{ours.mean():>11.3f} ± {ours.std(ddof=1):.3f} ({theirs:.3f})"
-    lines.append(row)
+share = {name: found[name].mean() for name in found if "reach" in name}
+lines = [
+    f"neurons with the pin: cost infinite          {share['out of reach/infinite']:.0%}",
+    f"                      formula alone finite   {share['out of reach/finite by formula']:.0%}",
+    f"neurons without:      cost infinite          {share['within reach/infinite']:.0%}",
+]
 print("\n".join(lines))
 
-# %% mystnb={"figure": {"caption": "Exact swap costs of all pairs of 64 neurons against those computed from the centres, for trainable entries of growing standard deviation.", "name": "fig-centre-scatter"}, "image": {"alt": "Four scatter plots with a diagonal. The points lie on the diagonal for trained parts of 0 and 0.05, spread around it at 0.2, and form a wide cloud that reaches below zero at 1."}}
-scattered = {
-    trained: centre_pairs(trained, generator(config.base_seed, "scatter")).numpy()
-    for trained in TRAINED
-}  # fmt: skip
-plots.centre_scatter(scattered, "one layer, its trainable part scaled")
-
 # %% [markdown]
-# ### Centres crowd in few dimensions
-#
-# The closest two of $m$ Gaussian centres in $k$ dimensions are about $\sigma_F \sqrt k\, m^{-2/k}$ apart. For inputs of many dimensions that hardly falls with
-# the width. In one dimension it falls with its square, which is why fixed biases, one extra input that never changes, break the symmetry on paper only. At $k = 32$
-# the power law is not reached at these widths. Distances are differences in double precision: formed by products, those in one dimension vanish.
-
-# %%
-lines = ["dimension   slope     theory   independent program"]
-for k in (1, 2, 4, 8, 32):
-    ours, theory = (found[f"{what}/spacing/{k}"].mean() for what in ("slope", "power"))
-    other = f"{REFERENCE['spacing'][k]:.2f}" if k in REFERENCE["spacing"] else "-"
-    lines.append(f"{k:>9}{ours:>8.2f}{theory:>11.2f}{other:>12}")
-print("\n".join(lines))
-
-# %% mystnb={"figure": {"caption": "Spacing of the centres against the width of the layer, geometric mean over repeats, with lines of the slope that the theory gives.", "name": "fig-centre-spacing"}, "image": {"alt": "Double logarithmic plot of five series. The one for a single dimension falls steeply over three and a half decades; the more dimensions the flatter, and for 32 dimensions it is nearly level."}}
-plots.spacing_by_width(rows_of(kept, "spacing"), title)
-
-# %% [markdown]
-# ### Why the straight line stays low
-#
-# Between two settings of its weights a layer leaves its chord only where it is curved. A ReLU is curved where a pre-activation changes sign; if the trainable part is a small share
-# $\beta$ of the whole, that happens for a share $\beta$ of the inputs, by about $\beta$. Squared and summed this makes $\beta^3$, hence a deviation of the order $\beta^{3/2}$,
-# relative to $\lVert F \Sigma^{1/2} \rVert$. A smooth activation has curvature everywhere and a deviation of the order $\beta^2$, which is less for small $\beta$.
-
-# %%
-lines = ["activation   slope   theory"]
-for name, look in plots.ACTIVATIONS.items():
-    ours, theory = (found[f"{what}/chord/{name}"].mean() for what in ("slope", "power"))
-    lines.append(f"{look.label:<10}{ours:>8.2f}{theory:>9.1f}")
-print("\n".join([*lines, f"ReLU, independent program: {REFERENCE['slope']['relu']:.2f}"]))
-
-# %% mystnb={"figure": {"caption": "Largest deviation of a layer of 64 neurons from its chord on the line between two draws of its trainable part, relative to the fixed part.", "name": "fig-chord"}, "image": {"alt": "Double logarithmic plot. ReLU follows a dotted line of power 1.5 and the crosses of the independent program; GELU starts lower, follows power 2, and meets ReLU where the trainable part is a fifth of the fixed part or more."}}
-from symlib.studies.effective_theory import POWERS
-
-plots.chord_by_size(rows_of(kept, "chord"), POWERS, REFERENCE["chord"], title)
-
-# %% [markdown]
-# ### The gap: from which scale on are neurons identifiable?
+# ## The gap: from which scale on are neurons identifiable?
 #
 # The gap is what the best assignment of functions to neurons, other than the present one, costs more. Trainable entries are as large as at the start of training.
 # Without fixed weights, some other assignment is always cheaper. The scale from which on the identity wins is the smaller, the more dimensions the inputs have; on a
@@ -200,13 +132,8 @@ plots.gap_by_scale(rows_of(kept, "gap"), title)
 
 # %%
 gaps = [mine[f"gap/{k}/1"].mean() for k in (2, 8, 32)]
-powers = ("anisotropy", "chord/relu", "chord/gelu")
-slopes = {name: mine[f"slope/{name}"].mean() for name in powers}
 checks = {
-    "no mask beyond its bound": (mine["exceptions"] == 0).all(),
-    "anisotropy grows with the root of coherence": abs(slopes["anisotropy"] - 0.5) < 0.05,
-    "ReLU's power is 3/2": abs(slopes["chord/relu"] - 1.5) < 0.1,
-    "GELU's power is 2": abs(slopes["chord/gelu"] - 2) < 0.1,
+    "functions out of reach cost infinitely much": mine["out of reach/infinite"].min() == 1,
     "the gap is negative without fixed weights": mine["gap/32/0"].max() < 0,
     "and positive with large ones in 32 dimensions": mine["gap/32/1"].min() > 0,
     "more dimensions, larger gap": gaps == sorted(gaps),
@@ -221,20 +148,14 @@ print("\n".join(f"{'yes' if holds else 'no':<5}{what}" for what, holds in checks
 # %%
 from symlib import claims
 
-verdicts = [v for v in claims.scoreboard() if v.claim.study == "effective_theory"]
+here = "notebooks/effective_function_classes.ipynb"
+verdicts = [v for v in claims.scoreboard() if v.claim.page == here]
 print(claims.scoreboard_text(verdicts))
 
 # %% [markdown]
 # ## Where these numbers come from
 
 # %% tags=["nbval-ignore-output"]
-lines = []
-for name, about in {"shown": kept.about, "live": live.about}.items():
-    versions = ", ".join(" ".join(item) for item in about["versions"].items())
-    lines += [
-        f"{name}: commit {about['commit']}, {about['date']}",
-        f"  {about['device']} ({about['machine']}), {about['compute_s']:.0f} s",
-        f"  {versions}",
-        f"  table {about['table_sha256'][:16]}",
-    ]
-print("\n".join(lines))
+from symlib import records
+
+print(records.origin({"shown": kept, "live": live}))

@@ -160,13 +160,4 @@ print("\n".join(lines))
 # ## Where these numbers come from
 
 # %% tags=["nbval-ignore-output"]
-lines = []
-for name, about in {"recorded": kept.about, "live": record.about}.items():
-    versions = ", ".join(f"{package} {number}" for package, number in about["versions"].items())
-    lines += [
-        f"{name}: commit {about['commit']}, {about['date']}",
-        f"  {about['device']} ({about['machine']}), {about['compute_s'] / 60:.1f} process minutes",
-        f"  {versions}",
-        f"  table {about['table_sha256'][:16]}",
-    ]
-print("\n".join(lines))
+print(records.origin({"recorded": kept, "live": record}))

@@ -6,33 +6,32 @@ import pytest
 import torch
 
 from symlib.effective.costs import realization_costs
-from symlib.effective.subspace import Subspace
 from symlib.plots import effective as plots
+from symlib.plots import statements as statement_plots
 from symlib.seeds import generator
 from symlib.studies import effective_theory
-from symlib.studies.effective_theory import (
-    POWERS,
-    REFERENCE,
-    TRAINED,
-    EffectiveTheory,
-    centre_pairs,
-    quantities,
-    random_layer,
-    rows_of,
-    run,
-    slopes,
-)
+from symlib.studies.effective_theory import STATEMENTS, EffectiveTheory, largest, quantities, rows_of, run
 from symlib.studies.function_classes import N_INPUTS, function_classes, wedges
+from symlib.studies.statements import anisotropy, centre_costs, centre_spacing, chord, gap, input_permutations
+from symlib.studies.statements.layers import copied_axes, random_layer, slopes
 
-SMALL = {"profile": "custom", "n_repeats": 3, "base_seed": 0, "workers": 1, "out": ""}
+SMALL = {
+    "profile": "custom",
+    "statements": list(STATEMENTS),
+    "n_repeats": 3,
+    "base_seed": 0,
+    "workers": 1,
+    "out": "",
+}
 
 
 @pytest.fixture(scope="module")
 def record():
     # The widest layers take most of the time and say nothing about the program.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(effective_theory, "WIDTHS", (16, 64, 256))
-        patch.setattr(effective_theory, "SCALES", (0.0, 0.1, 1.0, 2.0))
+        patch.setattr(centre_spacing, "WIDTHS", (16, 64, 256))
+        patch.setattr(input_permutations, "WIDTHS", (16, 256))
+        patch.setattr(gap, "SCALES", (0.0, 0.1, 1.0, 2.0))
         return run(EffectiveTheory.checked(SMALL))
 
 
@@ -43,8 +42,13 @@ def found(record):
 
 def test_equalities_hold_to_rounding_and_the_standard_one_exactly(found):
     assert (found["difference/standard"] == 0).all()
-    for name in ("least norm", "frozen rows", "syre", "exchanged inputs"):
+    for name in ("least norm", "frozen rows", "syre"):
         assert found[f"difference/{name}"].max() < 1e-13, name
+
+
+def test_only_functions_within_reach_have_a_finite_cost(found):
+    assert found["out of reach/infinite"].min() == 1 and found["within reach/infinite"].max() == 0
+    assert found["out of reach/finite by formula"].min() == 1
 
 
 @pytest.mark.parametrize(
@@ -52,23 +56,95 @@ def test_equalities_hold_to_rounding_and_the_standard_one_exactly(found):
     [("anisotropy", 0.03), ("spacing/2", 0.3), ("spacing/8", 0.1), ("chord/relu", 0.05), ("chord/gelu", 0.06)],
 )
 def test_powers_are_those_of_the_theory(found, name, within):
+    theory = 0.5 if name == "anisotropy" else found[f"power/{name}"].mean()
     assert len(found[f"slope/{name}"]) == 3
-    assert found[f"slope/{name}"].mean() == pytest.approx(found[f"power/{name}"].mean(), abs=within)
+    assert found[f"slope/{name}"].mean() == pytest.approx(theory, abs=within)
 
 
 def test_numbers_are_those_of_the_independent_program(found, record):
     for what in ("correlation", "ratio"):
-        for trained, expected in REFERENCE[what].items():
+        for trained, expected in centre_costs.REFERENCE[what].items():
             assert found[f"{what}/{trained:g}"].mean() == pytest.approx(expected, abs=0.15 if trained == 1 else 0.02)
-    chord = rows_of(record, "chord")["relu"].mean()
-    np.testing.assert_allclose(chord, list(REFERENCE["chord"].values()), rtol=0.1)
+    relu = rows_of(record, "chord")["relu"].mean()
+    np.testing.assert_allclose(relu, list(chord.REFERENCE.values()), rtol=0.1)
     isotropic = rows_of(record, "anisotropy").mean()
-    assert isotropic["random mean", 0.0] == pytest.approx(REFERENCE["anisotropy"]["random"], rel=0.05)
-    assert isotropic["copies mean", 1.0] == pytest.approx(REFERENCE["anisotropy"]["axes"], rel=0.05)
+    assert isotropic["random mean", 0.0] == pytest.approx(anisotropy.REFERENCE["random"], rel=0.05)
+    assert isotropic["copies mean", 1.0] == pytest.approx(anisotropy.REFERENCE["axes"], rel=0.05)
 
 
-def test_no_mask_exceeds_its_bound(found):
-    assert (found["exceptions"] == 0).all()
+def test_masks_exceed_their_bound_only_if_they_look_at_the_inputs(found):
+    assert found["exceptions"].max() == 0
+    assert found["exceptions/chosen"].min() == 1
+
+
+def test_masks_that_look_pin_as_often_as_others_but_not_independently():
+    masks = anisotropy.chosen_masks(generator("chosen"))
+    assert float(masks.double().mean()) == 0.875
+    assert float((masks.double().mean(0) - 0.875).abs().max()) < 0.07
+    k = anisotropy.DIMENSION
+    assert (masks[:, :k] == masks[:, k : 2 * k]).all()  # a number's copies share their fate
+
+
+def test_copied_axes_are_orthonormal_and_as_coherent_as_said():
+    for n in (1, 4):
+        plane = copied_axes(8, n)
+        torch.testing.assert_close(plane.basis.T @ plane.basis, torch.eye(8).double())
+        assert plane.coherence == pytest.approx(1 / n)
+
+
+def test_centres_say_little_once_much_is_learnt_and_nothing_without_constants(found):
+    assert found["correlation/0"].min() > 0.99 > 0.7 > found["correlation/1"].max()
+    assert found["no constants/below zero/0"].min() > 0.2
+
+
+def test_centres_err_where_masks_can_be_seen(found):
+    assert found["coherent/correlation/0.25"].max() < found["coherent/correlation/0.0625"].min()
+    assert found["coherent/infinite/0.5"].min() > 0.4 and found["coherent/infinite/0.0625"].max() == 0
+
+
+def test_centres_without_a_density_coincide_where_there_is_little_room(found):
+    for k in (1, 2, 4):
+        assert found[f"coincide/signs/{k}"].min() == 1 and found[f"coincide/gaussian/{k}"].max() == 0
+    assert found["coincide/signs/32"].max() == 0
+
+
+def test_input_exchanges_follow_the_closed_form_and_longer_cycles_do_not(found):
+    assert found["exchange"].max() < 1e-12
+    assert found["closed form/cycle/16"].mean() > 0.03
+
+
+def test_equal_inputs_and_equal_constants_make_an_exchange_free(found):
+    for m in (16, 256):
+        assert found[f"least/copies/{m}"].max() == 0 and found[f"least/twin constants/{m}"].max() == 0
+        assert found[f"least/distinct/{m}"].min() > 0.7
+    assert found["least/distinct/256"].mean() == pytest.approx(2**0.5, rel=0.1)
+
+
+def test_layers_leave_their_chord_sooner_where_constants_see_nothing(found):
+    assert found["slope/chord/relu, unseen inputs"].mean() == pytest.approx(1, abs=0.1)
+
+
+def test_barrier_is_bounded_for_convex_losses_only(found):
+    assert found["barrier/share"].min() > 0 and found["barrier/share"].max() < 1
+    assert found["barrier/not convex"].min() > 0.1
+    a, b, x = torch.randn(3, 8, 8, generator=generator("line"), dtype=torch.float64)
+    linear = chord.chord_deviation(a, b, x, lambda z: z, chord.LAMBDAS)
+    assert linear.max() < 1e-14 and chord.bumpy_barrier(a, b, x) > 0.1
+
+
+def test_barrier_share_by_a_loop():
+    a, b = torch.randn(2, 64, 64, generator=generator("ends"), dtype=torch.float64)
+    x, target = torch.randn(24, 64, generator=generator("x"), dtype=torch.float64), torch.arange(24.0).double()
+    ends = torch.cat([torch.relu(x @ a.T), torch.relu(x @ b.T)])
+    readout = torch.linalg.pinv(ends) @ torch.cat([target, target])
+    losses, deviations = [], []
+    for lam in chord.LAMBDAS.tolist():
+        hidden = torch.relu(x @ ((1 - lam) * a + lam * b).T)
+        losses.append(float((hidden @ readout - target).abs().mean()))
+        deviations.append(float((hidden - (1 - lam) * ends[:24] - lam * ends[24:]).norm() / 24**0.5))
+    assert max(losses[0], losses[-1]) < 1e-9 < 0.1 < max(losses)
+    share = max(losses) / float(readout.norm()) / max(deviations)
+    assert chord.barrier_share(a, b, x, target) == pytest.approx(share, rel=1e-4)
 
 
 def test_identifiability_grows_with_dimension_and_scale(found):
@@ -82,10 +158,10 @@ def test_scales_are_compared_on_one_draw_and_runs_on_two(found, monkeypatch):
     # Where constants outweigh what is learnt, the gap of one layer grows with the square of their scale.
     np.testing.assert_allclose(found["gap/32/2"] / found["gap/32/1"], 4, rtol=0.05)
     given = []
-    monkeypatch.setattr(effective_theory, "realization_costs", lambda *args: given.append(args) or real(*args))
-    monkeypatch.setattr(effective_theory, "SCALES", (1.0,))
+    monkeypatch.setattr(gap, "realization_costs", lambda *args: given.append(args) or real(*args))
+    monkeypatch.setattr(gap, "SCALES", (1.0,))
     real = realization_costs
-    effective_theory.gap(generator("two runs"))
+    gap.rows(generator("two runs"))
     for (W, D, F, plane), (other, mask, fixed, same) in zip(given[::2], given[1::2], strict=True):
         assert mask is D and fixed is F and same is plane
         assert torch.equal(W[~D], other[~D]) and (W[D] != other[D]).all()
@@ -103,9 +179,8 @@ def test_slopes_of_planted_power_laws():
     np.testing.assert_allclose(slopes(values), [-0.7, 2])
 
 
-def test_finished_repeats_are_kept_when_more_are_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(effective_theory, "CHECKS", {"identities": effective_theory.identities})
-    config = SMALL | {"out": str(tmp_path), "n_repeats": 2}
+def test_finished_repeats_are_kept_when_more_are_asked_for(tmp_path):
+    config = SMALL | {"out": str(tmp_path), "n_repeats": 2, "statements": ["costs"]}
     run(EffectiveTheory.checked(config))
     written = (tmp_path / "shards/repeat-001/record.json").stat().st_mtime_ns
     more = run(EffectiveTheory.checked(config | {"n_repeats": 3}))
@@ -113,9 +188,27 @@ def test_finished_repeats_are_kept_when_more_are_asked_for(tmp_path, monkeypatch
     assert sorted(more.table["repeat"].unique()) == [0, 1, 2]
 
 
+def test_pages_show_the_largest_record_of_their_own_statements(record, monkeypatch):
+    def made(statements, n_repeats):
+        about = record.about | {"config": record.config | {"statements": statements, "n_repeats": n_repeats}}
+        return effective_theory.Record(record.table, about)
+
+    kept = [made(["costs", "gap"], 7), made(["chord"], 9), made(["costs"], 2)]
+    monkeypatch.setattr(effective_theory.records, "find", lambda study: kept)
+    assert largest(made(["costs"], 3)) is kept[0]
+    live = made(["anisotropy"], 3)
+    assert largest(live) is live
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"n_repeats": 1}, "n_repeats"), ({"workers": 0}, "workers"), ({"n_repeat": 3}, "did you mean 'n_repeats'")],
+    [
+        ({"n_repeats": 1}, "n_repeats"),
+        ({"workers": 0}, "workers"),
+        ({"n_repeat": 3}, "did you mean 'n_repeats'"),
+        ({"statements": ["chords"]}, "statements.0.*'costs', 'gap'"),
+        ({"statements": []}, "statements"),
+    ],
 )
 def test_bad_parameters_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
@@ -187,27 +280,21 @@ def test_arrows_lead_from_centres_to_what_was_realised(classes):
 
 
 def test_figures_of_the_theory_draw_means_over_repeats(record):
-    axes = plots.chord_by_size(rows_of(record, "chord"), POWERS, REFERENCE["chord"], "").axes[0]
-    np.testing.assert_allclose(axes.lines[0].get_ydata(), rows_of(record, "chord")["relu"].mean())
-    lines = plots.anisotropy_by_coherence(rows_of(record, "anisotropy"), REFERENCE["anisotropy"], "").axes[0].lines
+    line = rows_of(record, "chord")
+    axes = statement_plots.chord_by_size(line, chord.POWERS, chord.REFERENCE, "").axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), line["relu"].mean())
+    isotropic = rows_of(record, "anisotropy")
+    lines = statement_plots.anisotropy_by_coherence(isotropic, anisotropy.REFERENCE, "").axes[0].lines
     np.testing.assert_allclose(lines[2].get_xdata(), [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1])
     law = lines[1].get_ydata()
     assert law[-1] / law[0] == pytest.approx(32**0.5)
+    np.testing.assert_allclose(lines[3].get_ydata(), 0.875, rtol=1e-6)
     left, right = plots.gap_by_scale(rows_of(record, "gap"), "").axes
-    np.testing.assert_allclose(left.lines[0].get_ydata(orig=False), rows_of(record, "gap")["gap 2"].mean())
-    np.testing.assert_allclose(right.lines[2].get_ydata(orig=False), rows_of(record, "gap")["matched 32"].mean())
-    spaced = plots.spacing_by_width(rows_of(record, "spacing"), "").axes[0].lines
-    np.testing.assert_allclose(spaced[2].get_ydata(), np.exp(np.log(rows_of(record, "spacing")["2"]).mean()))
-    pairs = {trained: centre_pairs(trained, generator("pairs")).numpy() for trained in TRAINED}
-    panels = plots.centre_scatter(pairs, "").axes
-    np.testing.assert_array_equal(panels[1].lines[0].get_ydata(), pairs[TRAINED[1]][0])
-
-
-def test_approximate_costs_are_those_of_the_drawn_layer():
-    exact, approximate = centre_pairs(0.0, generator("pairs"))
-    source = generator("pairs")
-    W, D, F = random_layer(1.0, 0.0, source)
-    U = torch.linalg.qr(torch.randn(512, 32, generator=source, dtype=torch.float64)).Q
-    c = realization_costs(W, D, F, Subspace(U, 1.0)).cost
-    assert float(exact[0]) == pytest.approx(float(c[0, 1] + c[1, 0] - c[0, 0] - c[1, 1]))
-    assert float(approximate[0]) == pytest.approx(float(2 * ((F[0] - F[1]) @ U).square().sum() / 0.875))
+    np.testing.assert_allclose(left.lines[0].get_ydata(orig=False), rows_of(record, "gap")["gap/2"].mean())
+    np.testing.assert_allclose(right.lines[2].get_ydata(orig=False), rows_of(record, "gap")["matched/32"].mean())
+    near = rows_of(record, "centre spacing")
+    spaced = statement_plots.spacing_by_width(near, "").axes[0].lines
+    np.testing.assert_allclose(spaced[2].get_ydata(), np.exp(np.log(near["gaussian 2"]).mean()))
+    least = rows_of(record, "input permutations")
+    points, _, _ = statement_plots.least_change_by_width(least, "").axes[0].containers[0]
+    np.testing.assert_allclose(points.get_ydata(), least["least/distinct"].mean())

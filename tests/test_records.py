@@ -116,7 +116,8 @@ def test_commit_says_when_files_differ_from_it(tmp_path, monkeypatch):
 
 def test_origin_names_what_a_record_was_made_with():
     about = {"commit": "abc", "date": "2026-01-31", "device": "CPU", "machine": "m", "compute_s": 1234.4}
-    made = records.Record(pd.DataFrame(), about | {"versions": {"torch": "2.13.0"}, "table_sha256": "0123456789abcdef99"})
+    about |= {"versions": {"torch": "2.13.0"}, "table_sha256": "0123456789abcdef99"}
+    made = records.Record(pd.DataFrame(), about)
     text = records.origin({"shown": made, "live": made})
     block = " commit abc, 2026-01-31\n  CPU (m), 1,234 s\n  torch 2.13.0\n  table 0123456789abcdef"
     assert text == f"shown:{block}\nlive:{block}"

@@ -102,14 +102,13 @@ def least_change_by_width(rows: pd.DataFrame, title: str) -> Figure:
     Source: Bürgin et al. (2026), input permutations.
     """
     figure, axes = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
-    for name, look in LEAST.items():
+    for size, (name, look) in zip((5, 9, 5), LEAST.items(), strict=True):  # two series lie on each other
         values = rows[f"least/{name}"]
         widths = values.columns.to_numpy(dtype=float)
-        axes.errorbar(
-            widths, values.mean(), values.std(ddof=1), fmt=look.marker, color=look.colour, ms=5, label=look.label
-        )
+        shape = {"fmt": look.marker, "ms": size, "color": look.colour}
+        axes.errorbar(widths, values.mean(), values.std(ddof=1), label=look.label, **shape)
     axes.axhline(2**0.5, ls=":", color="#111111", lw=1, label="√2, where many constants average out")
-    axes.set(xscale="log", xlabel="neurons of the layer m", ylabel="least change / (σ_F √m · closest rows of U)")
+    axes.set(xscale="log", xlabel="neurons of the layer m", ylabel="least change, in units of the theory")
     axes.set_ylim(-0.1, 1.9)
     _titled(axes, title)
     axes.legend(frameon=False, fontsize="small", loc="center right")
