@@ -1,10 +1,13 @@
-"""How far training takes hidden features from those a network was drawn with, and how far neurons may go unconfused.
+"""What is left of a network's first features after training, and what they are worth to a linear read-out.
 
-Features are compared network by network, before and after; what two networks have in common is measured elsewhere.
+Works on activations that are already there: no network, and nothing is trained.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from symlib.data.dataset import Split
 
 
 def feature_cka(now: Tensor, then: Tensor) -> float:
@@ -17,7 +20,7 @@ def feature_cka(now: Tensor, then: Tensor) -> float:
         then: Those they are compared with, such as the untrained network's, shape (n, other units).
 
     Raises:
-        ValueError: If the samples are not as many, or a set of features is the same for all samples.
+        ValueError: If the numbers of samples differ, or a set of features is the same for all samples.
 
     Source: Kornblith et al. (2019), linear CKA.
 
@@ -33,48 +36,16 @@ def feature_cka(now: Tensor, then: Tensor) -> float:
     return float((now.T @ then).square().sum() / (sizes[0] * sizes[1]))
 
 
-def room(centres: Tensor) -> Tensor:
-    """Return half the distance from every centre to the nearest other one, shape (m,), float64.
+def read_out_accuracy(train: Split, test: Split) -> float:
+    """Return the accuracy in [0, 1] of the linear read-out that comes closest to one-hot labels in the mean square.
 
-    While every neuron stays within this distance of its centre, no function is as near to another one's.
-
-    Args:
-        centres: v_i, shape (m, k) with m of at least 2.
-
-    Raises:
-        ValueError: If there is no other centre.
-
-    >>> room(torch.tensor([[0.0], [6.0], [2.0]]))
-    tensor([1., 2., 1.], dtype=torch.float64)
-    """
-    if len(centres) < 2:
-        raise ValueError(f"room is what other centres leave: give at least two, got {len(centres)}")
-    apart = torch.cdist(centres.double(), centres.double(), compute_mode="donot_use_mm_for_euclid_dist")
-    return apart.fill_diagonal_(torch.inf).amin(dim=1) / 2
-
-
-def least_gap(spacing: float, moved: float, mu: float = 1.0) -> float:
-    """Return 2 s (s - 2 r) / mu, the least gap if no neuron is further than r off its centre and r is up to s / 2.
-
-    Whoever takes over a function has to go at least s - r for it, its owner went r at most, and at least two do. With
-    the functions of another network that has the same centres it is the same, so both match by number.
+    It is solved and not trained, so it says what features hold and not how far an optimiser came.
 
     Args:
-        spacing: s, distance of the two closest centres.
-        moved: r, largest |a_i - v_i|; the result is 0 where r is half of s, and no bound beyond.
-        mu: Trainable share; every S_i is taken for mu times the identity.
-
-    Raises:
-        ValueError: If the numbers are outside their range.
-
-    Source: ours, in the spirit of the centre-dominated regime of Bürgin et al. (2026).
-
-    >>> least_gap(2.0, 0.5), least_gap(2.0, 1.0)
-    (4.0, 0.0)
+        train: Features to fit on, shape (n, units), and labels from 0 on.
+        test: Features to classify, shape (n', units), and labels.
     """
-    if not (0 <= 2 * moved <= spacing and 0 < mu <= 1):
-        raise ValueError(
-            f"needs 0 <= moved <= spacing / 2 and 0 < mu <= 1, got {moved:g}, {spacing:g} and {mu:g}: beyond, two neurons "
-            "can pass each other halfway and nothing is certain"
-        )
-    return 2 * spacing * (spacing - 2 * moved) / mu
+    fit, classify = (F.pad(split.x.double().cpu(), (0, 1), value=1.0) for split in (train, test))
+    # A driver that takes features of any rank: units may be silent.
+    weights = torch.linalg.lstsq(fit, F.one_hot(train.y.cpu()).double(), driver="gelsd").solution
+    return ((classify @ weights).argmax(dim=1) == test.y.cpu()).double().mean().item()

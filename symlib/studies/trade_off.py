@@ -14,7 +14,6 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -26,8 +25,8 @@ from symlib.asymmetry import linear_maps
 from symlib.data.dataset import Dataset, Split
 from symlib.effective.costs import realization_costs
 from symlib.effective.identifiability import identifiability_gap
-from symlib.effective.subspace import Subspace, input_moments, layer_inputs, representation_subspace
-from symlib.feature_learning import feature_cka, least_gap, room
+from symlib.effective.subspace import input_moments, layer_inputs, representation_subspace
+from symlib.feature_learning import feature_cka, read_out_accuracy
 from symlib.interpolation import accuracy_drop, curves, mixing_weights
 from symlib.ntk import change, class_balanced, kernels
 from symlib.population import Population, evaluate, passes
@@ -36,6 +35,7 @@ from symlib.seeds import generator
 from symlib.studies.analysis import analyse, networks, over_pairs
 from symlib.studies.trained import SHAPES, Family, Intervention, NotNegative, Positive, TrainedNetworks
 from symlib.studies.trained_costs import fixed_sides
+from symlib.theory.room import room
 
 STUDY = "trade_off"
 # What a record has of every network and of every pair, by the names of `quantities`; shares become per cent.
@@ -237,58 +237,17 @@ def _scores(config: TradeOff, start: Population, end: Population, data: Dataset)
     return scores
 
 
-def read_out_accuracy(train: Split, test: Split) -> float:
-    """Return the accuracy in [0, 1] of the linear read-out that comes closest to one-hot labels in the mean square.
-
-    It is solved and not trained, so it says what features hold and not how far an optimiser came.
-
-    Args:
-        train: Features to fit on, shape (n, units), and labels from 0 on.
-        test: Features to classify, shape (n', units), and labels.
-    """
-    fit, classify = (F.pad(split.x.double().cpu(), (0, 1), value=1.0) for split in (train, test))
-    # A driver that takes features of any rank: units may be silent.
-    weights = torch.linalg.lstsq(fit, F.one_hot(train.y.cpu()).double(), driver="gelsd").solution
-    return ((classify @ weights).argmax(dim=1) == test.y.cpu()).double().mean().item()
-
-
-def gaps_by_distance(
-    fractions: Sequence[float], n_neurons: int, dimension: int, source: torch.Generator
-) -> pd.DataFrame:
-    """Move all neurons of a random layer equally far off their centres and return its identifiability gap.
-
-    Args:
-        fractions: How far, relative to the spacing of the two closest centres; at most 1.
-        n_neurons: m.
-        dimension: k, of the inputs, which all are trainable.
-        source: Draws Gaussian centres and directions.
-
-    Returns:
-        Columns fraction; random, the gap if every neuron goes in a direction of its own; towards, if the two closest go
-        towards each other and the others stay; least, the bound by `least_gap`, NaN where there is none. In units of the
-        squared spacing.
-    """
-    centres = torch.randn(n_neurons, dimension, dtype=torch.float64, generator=source)
-    directions = F.normalize(torch.randn(n_neurons, dimension, dtype=torch.float64, generator=source), dim=1)
-    i = int(room(centres).argmin())
-    j = int((centres - centres[i]).norm(dim=1).index_fill(0, torch.tensor(i), torch.inf).argmin())
-    spacing = (centres[i] - centres[j]).norm()
-    towards = torch.zeros_like(centres)
-    towards[i], towards[j] = (centres[j] - centres[i]) / spacing, (centres[i] - centres[j]) / spacing
-    whole, dense = Subspace(torch.eye(dimension, dtype=torch.float64), 1.0), torch.ones(centres.shape, dtype=torch.bool)
-
-    def gap(step: Tensor) -> float:
-        cost = realization_costs(centres + step * spacing, dense, centres, whole).cost
-        return identifiability_gap(cost).gap / spacing.item() ** 2
-
-    rows = [{"fraction": f, "random": gap(f * directions), "towards": gap(f * towards)} for f in fractions]
-    return pd.DataFrame(rows).assign(least=[least_gap(1.0, f) if f <= 0.5 else np.nan for f in fractions])
-
-
 def by_network(record: Record) -> pd.DataFrame:
-    """Return one row per intervention and network, means over hidden layers."""
-    numbers = [*[c for c, _ in (OF_NETWORKS | OF_PAIRS).values()], "gap", "kernel_change", "sigma_F", "pair"]
-    return record.table.groupby(["intervention", "network"], sort=False)[numbers].mean().reset_index()
+    """Return one row per intervention and network, with the means of all numbers over hidden layers."""
+    means = record.table.groupby(["intervention", "network"], sort=False).mean(numeric_only=True).reset_index()
+    return means.astype({"redrawn": bool})
+
+
+def parts(record: Record) -> dict[str, pd.DataFrame]:
+    """Return the rows of `by_network` that belong to the sweep, "scales", and to the others, "shares" and "redrawn"."""
+    table = by_network(record)
+    few, other = table["share"].notna(), table["redrawn"]
+    return {"scales": table[~few & ~other], "shares": table[few], "redrawn": table[other]}
 
 
 def quantities(record: Record) -> dict[str, np.ndarray]:
