@@ -297,4 +297,4 @@ def test_figures_of_the_theory_draw_means_over_repeats(record):
     np.testing.assert_allclose(spaced[2].get_ydata(), np.exp(np.log(near["gaussian 2"]).mean()))
     least = rows_of(record, "input permutations")
     points, _, _ = statement_plots.least_change_by_width(least, "").axes[0].containers[0]
-    np.testing.assert_allclose(points.get_ydata(), least["least/distinct"].mean())
+    np.testing.assert_allclose(points.get_ydata().astype(float), least["least/distinct"].mean())
