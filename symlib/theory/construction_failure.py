@@ -1,35 +1,14 @@
 """How often random masks do not allow the universal approximation construction: bounds that hold at every width.
 
 All are union bounds on independent rows of n_fix out of n inputs, so none of them is asymptotic. What is measured
-comes from `block_splits.py` on rows drawn by `random_columns`.
+comes from `block_splits.py` on rows drawn by `block_draws.py`.
 """
 
 from math import comb, perm
 
-import torch
-from torch import Tensor
-
 from symlib.theory.block_splits import BLOCK
 
 PAIRS = comb(BLOCK, 2)
-
-
-def random_columns(n_rows: int, n_inputs: int, n_fix: int, source: torch.Generator) -> Tensor:
-    """Draw the pinned inputs of independent rows, all sets of `n_fix` inputs equally likely.
-
-    Rows may be alike, as the theorem has it; `symlib.masks` excludes that.
-
-    Returns:
-        Shape (rows, n_fix), int64.
-
-    Source: R. W. Floyd's sampling without replacement (Bentley and Floyd, 1987), for all rows at once.
-    """
-    chosen = torch.empty(n_rows, 0, dtype=torch.int64)
-    for last in range(n_inputs - n_fix, n_inputs):
-        new = torch.randint(last + 1, (n_rows, 1), generator=source)
-        taken = (chosen == new).any(dim=1, keepdim=True)
-        chosen = torch.cat([chosen, torch.where(taken, last, new)], dim=1)
-    return chosen
 
 
 def chance_shared(n: int, n_fix: int) -> float:
