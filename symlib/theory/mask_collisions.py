@@ -45,7 +45,7 @@ def twin_probability(rows: int, fan_in: int, n_fix: int) -> float:
     """
     n = n_masks(rows, fan_in, n_fix)
     # Quotients of whole numbers, however large, and logarithms: 1 - (1 - 1e-30) would be 0.
-    return -expm1(sum(log1p(-(i / n)) for i in range(1, rows)))
+    return 0.0 - expm1(sum(log1p(-(i / n)) for i in range(1, rows)))
 
 
 def expected_twins(rows: int, fan_in: int, n_fix: int) -> float:
