@@ -5,10 +5,9 @@ No network is trained here: second maps of two-layer networks come from least sq
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,22 +15,23 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from scipy.stats import binom
-from torch import Tensor, nn
+from torch import nn
 from torch.func import functional_call
 
 from symlib import records
-from symlib.asymmetry import Constraint, WAsymmetry, constraint
+from symlib.asymmetry import WAsymmetry, constraint
 from symlib.config import Config
 from symlib.records import Record
 from symlib.seeds import generator, seed
 from symlib.studies.shards import joined_facts, run_shards
+from symlib.theory.approximated_targets import ACTIVATIONS, TARGETS, approximated, drawn_masks, grid, sine
 from symlib.theory.bias_free import least_error, linear_error
 from symlib.theory.block_draws import independent_map, masks_with_splits, random_columns, with_splits
 from symlib.theory.block_splits import BLOCK, split_blocks
 from symlib.theory.construction_failure import no_split_bound, two_pairs_bound
-from symlib.theory.linear_pairs import realise
+from symlib.theory.linear_pairs import PinnedMap, realise
 from symlib.theory.random_features import fitted_second_map, random_first_map
-from symlib.theory.universal_approximation import INNER, WEIGHTS, converted, padded, wide_network
+from symlib.theory.universal_approximation import INNER, WEIGHTS, converted, padded, refuse_activation, wide_network
 
 STUDY = "universal_approximation"
 CONVERSIONS = {32: 1, 64: 2, 128: 2, 256: 3, 512: 3}  # n -> n_fix
@@ -40,7 +40,6 @@ MASKED = tuple(4**power for power in range(3, 9))  # n, of masks alone
 N_FIX = (1, 2, 4)
 EXPERIMENTS = (512, 64)  # n and n_fix of the MLPs that the paper trains
 TRIPLES = ((64, 32), (64, 64), (128, 64))  # n and n_fix that pin whole triples now and then
-GRIDS = {1: (401, 399), 2: (41, 31)}  # features -> points on an axis, of the fit and of the test; 0 is one of them
 CHANCE = 1e-6  # of more failures than that under its bound is an exception
 # From an independent program with random draws of its own: share of blocks that meet the paper's condition and the
 # weaker one, by (n_fix, n), and how often a block was drawn, by n.
@@ -59,58 +58,6 @@ REFERENCE = {
 }
 
 Rows = list[tuple[str, float, float]]  # variant, what is varied, value
-
-
-class Polynomial(nn.Module):
-    """x / 2 + x^2, for which eta(x) - eta(-x) = x holds all the same."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply it entry by entry."""
-        return x / 2 + x**2
-
-
-ACTIVATIONS: dict[str, nn.Module] = {
-    "relu": nn.ReLU(),
-    "gelu": nn.GELU(),
-    "swish": nn.SiLU(),
-    # The default threshold makes it linear from 20 on, where it is not yet so to 1e-12.
-    "softplus": nn.Softplus(threshold=700),
-}
-
-
-class Target(NamedTuple):
-    """What a two-layer network is fitted to, and how."""
-
-    function: Callable[[Tensor], Tensor]
-    n_features: int
-    scale: float  # of the weights of random features
-    constant: float = 1.0
-    activation: nn.Module = ACTIVATIONS["gelu"]
-
-
-def sine(x: Tensor) -> Tensor:
-    """Return sin(3 x), of shape (points, 1)."""
-    return torch.sin(3 * x)
-
-
-def cosine(x: Tensor) -> Tensor:
-    """Return cos(3 x), of shape (points, 1)."""
-    return torch.cos(3 * x)
-
-
-def surface(x: Tensor) -> Tensor:
-    """Return sin(4 x_1) cos(4 x_2), of shape (points, 1)."""
-    return torch.sin(4 * x[:, :1]) * torch.cos(4 * x[:, 1:])
-
-
-TARGETS = {
-    "sine": Target(sine, 1, 64.0),
-    "cosine": Target(cosine, 1, 64.0),
-    "surface": Target(surface, 2, 4.0),
-    "sine, zeros": Target(sine, 1, 4.0, constant=0.0),
-    "cosine, zeros": Target(cosine, 1, 4.0, constant=0.0),
-    "sine, polynomial": Target(sine, 1, 1.0, activation=Polynomial()),
-}
 
 
 class UniversalApproximation(Config):
@@ -201,58 +148,6 @@ def masks(config: UniversalApproximation, draw: int) -> Rows:
     return rows
 
 
-@dataclass(frozen=True)
-class Approximation:
-    """A two-layer network and the four-layer W-asymmetric one made from it, on points between those of the fit.
-
-    Attributes:
-        x: Points, shape (points, features).
-        y: Target, shape (points,).
-        two: Output of the two-layer network, same shape.
-        four: Output of the four-layer network, same shape.
-        weights: Of the four-layer network, by name.
-    """
-
-    x: Tensor
-    y: Tensor
-    two: Tensor
-    four: Tensor
-    weights: dict[str, Tensor]
-
-    @property
-    def error(self) -> float:
-        """Largest error of the four-layer network."""
-        return float((self.four - self.y).abs().max())
-
-    @property
-    def difference(self) -> float:
-        """Largest difference of the two networks, relative to the largest output."""
-        return float((self.four - self.two).abs().max() / self.two.abs().max())
-
-
-def grid(n_features: int, n_points: int) -> Tensor:
-    """Return an even grid on [-1, 1]^features, shape (points^features, features)."""
-    axis = torch.linspace(-1, 1, n_points, dtype=torch.float64)
-    return torch.cartesian_prod(*[axis] * n_features).view(-1, n_features)
-
-
-def drawn_masks(n: int, draw: int) -> tuple[Constraint, int]:
-    """Return masks and constants for four layers, by width alone, and how many blocks were drawn again."""
-    return masks_with_splits(wide_network(n, 1, nn.GELU()), WAsymmetry(2, 1.0), seed(draw, "masks", n), INNER)
-
-
-def approximated(target: Target, n: int, fixed: Constraint, draw: int) -> Approximation:
-    """Fit n random features with a two-layer network, and convert it within the given masks."""
-    fit, between = (grid(target.n_features, size) for size in GRIDS[target.n_features])
-    U = random_first_map(n, target.n_features, target.scale, generator(draw, "features", n))
-    V = fitted_second_map(U, padded(fit, n, target.constant), target.function(fit), target.activation)
-    weights = converted(U, V, fixed, target.activation)
-    inputs = padded(between, n, target.constant)
-    two = target.activation(inputs @ U.T) @ V.T
-    four = functional_call(wide_network(n, 1, target.activation), weights, inputs)
-    return Approximation(between, target.function(between)[:, 0], two[:, 0], four[:, 0], weights)
-
-
 def approximation(config: UniversalApproximation, draw: int) -> Rows:
     """Return errors of four-layer networks and their distance from two-layer ones; all targets share the masks."""
     rows = []
@@ -267,7 +162,7 @@ def approximation(config: UniversalApproximation, draw: int) -> Rows:
 
 def bias_free(config: UniversalApproximation, draw: int) -> Rows:
     """Return what two and four layers without biases, and without a constant input, cannot do."""
-    x = grid(1, 401)
+    x = grid(1, 2001)
     line, y = x[:, 0], sine(x)[:, 0]
     rows = [("line", 0, linear_error(line, y)), ("least", 0, least_error(line, y))]
     U = random_first_map(400, 1, 1.0, generator(draw, "features"))
@@ -367,3 +262,31 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
     found |= {f"bias-free/{name}": free[name, 0.0].to_numpy() for name, _ in free}
     again = rows_of(record, "reordering")
     return found | {f"reordering/{name}": again[name, n].to_numpy() for name, n in again}
+
+
+def refusals(base_seed: int) -> dict[str, str]:
+    """Return what is said to activations and masks that do not allow the construction."""
+    n, source, asymmetry = 64, generator(base_seed, "refusals"), WAsymmetry(1, 1.0)
+    inner, outer = independent_map(BLOCK * n, n, asymmetry, source), independent_map(n, BLOCK * n, asymmetry, source)
+    whole_block = torch.arange(BLOCK).expand(n, BLOCK)
+    pinned = PinnedMap(whole_block, torch.ones(whole_block.shape, dtype=torch.float64), BLOCK * n)
+    divided, _ = with_splits(inner, partial(independent_map, n_inputs=n, asymmetry=asymmetry, source=source))
+    target = torch.eye(n, dtype=torch.float64)
+    width, n_fix = EXPERIMENTS
+    cases = {
+        "another activation": lambda: refuse_activation(torch.tanh),
+        "masks as they come": lambda: realise(target, inner, outer),
+        "copies pinned": lambda: realise(target, divided, pinned),
+        "the experiments' masks": lambda: masks_with_splits(
+            wide_network(width, 1, nn.GELU()), WAsymmetry(n_fix, 1.0), base_seed, INNER
+        ),
+    }
+    return {name: _message(case) for name, case in cases.items()}
+
+
+def _message(case: Callable[[], object]) -> str:
+    try:
+        case()
+    except ValueError as error:
+        return str(error)
+    return "no error"

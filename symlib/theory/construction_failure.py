@@ -4,6 +4,8 @@ All are union bounds on independent rows of n_fix out of n inputs, so none of th
 comes from `block_splits.py` on rows drawn by `block_draws.py`.
 """
 
+from collections.abc import Callable
+from itertools import count
 from math import comb, perm
 
 from symlib.theory.block_splits import BLOCK
@@ -13,7 +15,8 @@ PAIRS = comb(BLOCK, 2)
 
 def chance_shared(n: int, n_fix: int) -> float:
     """Return the probability that two rows have a pinned input in common; at most n_fix^2 / n."""
-    return 1 - comb(n - n_fix, n_fix) / comb(n, n_fix)
+    every = comb(n, n_fix)
+    return (every - comb(n - n_fix, n_fix)) / every  # of whole numbers: nothing cancels
 
 
 def two_pairs_bound(n: int, n_fix: int) -> float:
@@ -55,3 +58,19 @@ def pinned_triples(n: int, n_outputs: int, n_fix: int) -> float:
 def construction_bound(per_block: float, n: int, n_outputs: int, n_fix: int) -> float:
     """Bound the probability that a pair of maps does not allow the construction, given a bound for one block."""
     return min(1.0, n * per_block + pinned_triples(n, n_outputs, n_fix))
+
+
+def needed_width(per_block: Callable[[int, int], float], n_fix: int, chance: float) -> int:
+    """Return the least power of 2 as n for which a four-layer network with one output fails with at most a chance.
+
+    Args:
+        per_block: Bound for one block, `two_pairs_bound` or `no_split_bound`.
+        n_fix: Pinned entries per row of all maps.
+        chance: Failure probability that is allowed, the delta of the theorem.
+    """
+
+    def bound(n: int) -> float:
+        block = per_block(n, n_fix)
+        return construction_bound(block, n, n, n_fix) + construction_bound(block, n, 1, n_fix)
+
+    return next(n for power in count(n_fix.bit_length()) if bound(n := 2**power) <= chance)
