@@ -73,11 +73,15 @@ class DenseBlocks(nn.Module):
         return self.linear(x.mean((2, 3)))
 
 
+def _inputs(*shape: int) -> Tensor:
+    return torch.randn(2, *shape, generator=generator("inputs"))
+
+
 def _mlp(widths: tuple[int, ...], norm: str = "none", masks: WAsymmetry | int = 1) -> Architecture:
     asymmetry = masks if isinstance(masks, WAsymmetry) else WAsymmetry(masks, 0.0)
     return Architecture(
         lambda: MLP(widths, norm=norm),
-        torch.zeros(2, widths[0]),
+        _inputs(widths[0]),
         widths[1:-1],
         lambda sigma_F: replace(asymmetry, sigma_F=sigma_F),
         nameless=sum(widths) < 500,
@@ -87,14 +91,16 @@ def _mlp(widths: tuple[int, ...], norm: str = "none", masks: WAsymmetry | int = 
 def _net(
     build: Callable[[], nn.Module], shape: tuple[int, ...], widths: tuple[int, ...], n_fix: int = 4
 ) -> Architecture:
-    return Architecture(build, torch.zeros(2, *shape), widths, lambda sigma_F: WAsymmetry(n_fix, sigma_F))
+    return Architecture(build, _inputs(*shape), widths, lambda sigma_F: WAsymmetry(n_fix, sigma_F))
 
 
-def _resnet(build: Callable[[], nn.Module], n: int, masks: Callable[[float], WAsymmetry], width: int = 1, **more):
+def _resnet(
+    build: Callable[[], nn.Module], n: int, masks: Callable[[float], WAsymmetry], width: int = 1, wide: bool = False
+) -> Architecture:
     stages = [width * channels for channels in (16, 32, 64)]
     # Per stage the stream, which all its blocks share, and one inner layer for each of n blocks.
     widths = tuple(channels for channels in stages for _ in range(n + 1))
-    return Architecture(build, torch.zeros(2, 3, 8, 8), widths, masks, **more)
+    return Architecture(build, _inputs(3, 8, 8), widths, masks, wide=wide)
 
 
 def _gnn(n_features: int, hidden: tuple[int, ...], n_classes: int, n_fix: int) -> Architecture:

@@ -122,7 +122,7 @@ def _encoded(graph: ComputationGraph) -> tuple[igraph.Graph, list[int]]:
     tails, heads, labels = graph.tails[through], graph.heads[through], graph.labels[through]
     starts = np.concatenate([graph.tails[~through], tails, middle])
     ends = np.concatenate([graph.heads[~through], middle, heads])
-    edges = np.stack([starts, ends], axis=1).tolist()  # igraph reads a list ten times as fast as an array
+    edges = zip(starts.tolist(), ends.tolist(), strict=True)  # read in a third of the time that an array takes
     encoded = igraph.Graph(n=n_nodes + len(middle), edges=edges, directed=True)
     return encoded, np.concatenate([graph.colours, n_colours + labels]).tolist()
 

@@ -54,7 +54,7 @@ def computation_graph(model: nn.Module, x: Tensor, fixed: Constraint, named_laye
 
     Args:
         model: Any module that has a permutation specification.
-        x: Example inputs, shape (batch, ...).
+        x: Example inputs, shape (batch, ...); not zeros, of which networks without biases make nothing.
         fixed: What is pinned.
         named_layers: Tell groups and weights apart by colours and labels. Without, all hidden nodes look alike, so
             that it is a finding if automorphisms keep the layers; only for networks made of plain matrices.
