@@ -6,7 +6,7 @@ the same large constants, and their weights start at another scale. The variants
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +17,7 @@ import torch
 from pydantic import Field, model_validator
 
 from symlib import records
+from symlib.alignment.permutation import unconstrained
 from symlib.asymmetry import Standard, WAsymmetry, constraint, linear_maps
 from symlib.claims import ALPHA, p_above
 from symlib.config import Config
@@ -122,12 +123,7 @@ def start(config: Controls, variant: Variant, network: int) -> Population:
     mask_seed = config.mask_seed if variant.shared else seed(config.mask_seed, "own", network)
     asymmetry = WAsymmetry(counts, scales) if any(counts) else Standard()
     drawn = initialise(model, constraint(model, asymmetry, mask_seed), [seed(config.base_seed, "init", network)])
-    return drawn if variant.pinned else freed(drawn)
-
-
-def freed(population: Population) -> Population:
-    """Return the same weights without anything fixed."""
-    return replace(population, constraint=constraint(population.model, Standard(), 0))
+    return drawn if variant.pinned else unconstrained(drawn)
 
 
 def run(config: Controls) -> Record:
@@ -184,7 +180,7 @@ def measure(config: Controls, name: str, pair: int, folder: Path | None, tick: C
         columns = {"lambda": [np.nan], "test_loss": np.nan, "test_accuracy": np.nan}
     else:
         lambdas = mixing_weights(config.n_points)
-        scores = curves(*map(freed, after), lambdas, data.test.x, data.test.y)
+        scores = curves(*map(unconstrained, after), lambdas, data.test.x, data.test.y)
         columns = {"lambda": lambdas, "test_loss": scores.loss[0].cpu(), "test_accuracy": scores.accuracy[0].cpu()}
         columns |= {"cosine_before": cosine(*before), "cosine_after": cosine(*after)}
     facts = {"data_sha256": data.sha256, "compute_s": round(time.perf_counter() - started, 1)}
