@@ -31,7 +31,7 @@ ISOLATED = _masks("110 011 000", "110 010 000", "100 110")
 
 
 def masked_mlp(masks: Masks, constants: Sequence[Tensor] | None = None) -> tuple[nn.Sequential, Constraint]:
-    """Return a perceptron without biases, with ReLU, and what is pinned in it.
+    """Return a perceptron without biases, with GELU, and what is pinned in it.
 
     Args:
         masks: Of each weight, True where trained, shape (units, inputs).
@@ -39,7 +39,7 @@ def masked_mlp(masks: Masks, constants: Sequence[Tensor] | None = None) -> tuple
             count.
     """
     layers = [nn.Linear(mask.shape[1], mask.shape[0], bias=False) for mask in masks]
-    model = nn.Sequential(*[module for layer in layers for module in (layer, nn.ReLU())][:-1])
+    model = nn.Sequential(*[module for layer in layers for module in (layer, nn.GELU())][:-1])
     constants = constants or [torch.zeros(mask.shape) for mask in masks]
     D = dict(zip((f"{2 * i}.weight" for i in range(len(masks))), masks, strict=True))
     F = {name: fixed.masked_fill(D[name], 0.0) for name, fixed in zip(D, constants, strict=True)}
