@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from symlib.plots.style import Look, finished, heading, intervention_look, legend_below, plain
+from symlib.plots.style import Look, finished, heading, intervention_look, plain
 
 ACTIVATIONS = {
     "relu": Look("ReLU", "#0072B2", "o"),
@@ -41,7 +41,7 @@ def brokenness_by_gate(rows: pd.DataFrame, title: str) -> Figure:
         title: What was run.
     """
     figure, panels = plt.subplots(1, 2, figsize=(7.6, 3.4), layout="constrained")
-    about = {"smallest": "smallest relative singular value", "next best": "residual of the best reordering but I"}
+    about = {"smallest": "smallest relative singular value", "next best": "residual, best reordering but I"}
     for axes, (what, label) in zip(panels, about.items(), strict=True):
         _swept(axes, rows[what], ACTIVATIONS["figlu 1"])
         axes.set(xlabel="standard deviation of the entries of F", ylabel=label)
@@ -63,7 +63,8 @@ def residual_histogram(found: Mapping[str, np.ndarray], title: str) -> Figure:
     for name, values in found.items():
         look = ACTIVATIONS[name]
         axes.hist(values.clip(1.01 * LEAST), bins, color=look.colour, alpha=0.8, label=look.label)
-    axes.set(xscale="log", yscale="log", xlabel="residual (mean squared distance)", ylabel="reorderings")
+    axes.set(xscale="log", yscale="log", ylim=(0.7, None), xlabel="residual (mean squared distance)")
+    axes.set_ylabel("reorderings")
     axes.set_title(title, loc="left", fontsize="medium")
     axes.legend(frameon=False, fontsize="small", loc="upper center")
     plain(axes)
@@ -109,13 +110,14 @@ def spectra(found: Mapping[str, np.ndarray], title: str) -> Figure:
     for name, values in found.items():
         look = NETWORKS[name]
         places = np.arange(LAST, 0, -1)
-        axes.plot(places, values[-LAST:].clip(LEAST), look.marker, color=look.colour, ms=4, alpha=0.8)
+        style = {"color": look.colour, "ms": 5, "fillstyle": "none", "label": look.label}
+        axes.plot(places, values[-LAST:].clip(LEAST), look.marker, **style)
     axes.axhline(1e-9, color="#777777", lw=0.8, ls="--")
     axes.set(yscale="log", xlim=(LAST + 1, 0), xlabel="place, counted from the smallest")
     axes.set_ylabel("relative singular value")
     axes.set_title(title, loc="left", fontsize="medium")
+    axes.legend(frameon=False, fontsize="small", loc="lower left")
     plain(axes)
-    legend_below(figure, [NETWORKS[name] for name in found])
     return finished(figure)
 
 
@@ -182,6 +184,11 @@ def _colour(name: str) -> tuple[str, str]:
 
 
 def _column(name: str) -> str:
-    words = {"w-asym": "W-asymmetric", "sigma-asym": "σ-asymmetric", "syre": "syre", "fixed biases": "fixed biases"}
     kind, _, scale = name.rpartition(" ")
-    return f"{words[kind]}\n{scale}" if kind else name
+    words = {
+        "w-asym": "W-asymmetric\nσ_F = {}",
+        "sigma-asym": "σ-asymmetric\nstd of F {}",
+        "syre": "syre\nσ_F = {}",
+        "fixed biases": "fixed biases\nwithin ±{}",
+    }
+    return words[kind].format(scale) if kind else name

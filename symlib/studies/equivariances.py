@@ -32,8 +32,8 @@ STUDY = "equivariances"
 N_SAMPLES = 400
 GATE_STDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 SEARCH_UNITS, SEARCH_SAMPLES = 3, 60
-# Distances |A - I| at which the best A is searched: an exchange of two units is at 2, a cycle of three at the root of 6.
-RADII = (0.1, 0.3, 0.6, 1.0, 1.7, 2.0, 2.25, 6**0.5, 3.0, 4.0, 5.0)
+# Distances |A - I| at which the best A is searched: exchanges of two units are at 2, cycles of three at the root of 6.
+RADII = (0.1, 0.5, 1.0, 1.7, 2.0, 6**0.5, 3.0, 5.0)
 SEARCHED = ("relu", "gelu", "tanh")
 PLANTED = ((1.0, 6.0), (3.0, 2.0))  # distinct, none zero; and yet x -> (2 x_2, x_1 / 2) is an equivariance
 # Of the networks of Lim et al.: units and standard deviation of the gates, which are Gaussian.
@@ -166,6 +166,7 @@ def special_gates(F: Tensor) -> dict[str, Tensor]:
     gates["zero column"][:, 1] = 0
     gates["twins"][1] = gates["twins"][0]  # rows, and then columns
     gates["twins"][:, 1] = gates["twins"][:, 0]
+    gates["scaled circulant"] = gates["circulant"] / (0.5 + torch.arange(len(F)))  # a factor for each column
     return gates | {"planted": torch.tensor(PLANTED, dtype=torch.float64)}
 
 
@@ -199,9 +200,9 @@ def searches(units: int, n_starts: int, source: torch.Generator) -> Rows:
     """
     d = SEARCH_UNITS
     x, F = _normal(SEARCH_SAMPLES, d, source=source), _normal(d, d, source=source)
-    starts = torch.linalg.qr(_normal(n_starts, d, d, source=source)).Q
+    starts = _rotations(n_starts, d, source)
     radii = torch.tensor(RADII, dtype=torch.float64).repeat_interleave(-(-n_starts // len(RADII)))
-    directions = _normal(len(radii), d, d, source=source)
+    directions = _rotations(len(radii), d, source) - torch.eye(d)
     known = {name: ELEMENTWISE[name] for name in SEARCHED} | {"figlu 1": figlu(F)}
     rows = []
     for name, sigma in known.items():
@@ -305,6 +306,12 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
         for table in [rows_of(record, check)]
         for variant, what in table
     }
+
+
+def _rotations(n: int, d: int, source: torch.Generator) -> Tensor:
+    """Return uniformly random rotations and reflections, which are farther from singular matrices than others."""
+    Q, R = torch.linalg.qr(_normal(n, d, d, source=source))
+    return Q * R.diagonal(dim1=1, dim2=2).sign()[:, None]  # without the signs, LAPACK returns a few octants only
 
 
 def _normal(*shape: int, source: torch.Generator) -> Tensor:

@@ -41,7 +41,7 @@ class Search:
 
 
 def search(
-    sigma: Activation, x: Tensor, starts: Tensor, radius: Tensor | None = None, max_evaluations: int = 300
+    sigma: Activation, x: Tensor, starts: Tensor, radius: Tensor | None = None, max_evaluations: int = 200
 ) -> Search:
     """Descend from every start to a matrix A for which some B makes sigma(A x) = B sigma(x) as nearly true as can be.
 
