@@ -12,7 +12,7 @@ from symlib.effective.costs import realization_costs
 from symlib.effective.identifiability import identifiability_gap, predicted_matching
 from symlib.effective.subspace import Subspace
 from symlib.feature_learning import feature_cka, read_out_accuracy
-from symlib.ntk import change
+from symlib.ntk import change, kernels
 from symlib.plots import trade_off as plots
 from symlib.seeds import generator
 from symlib.studies import trade_off as study
@@ -49,8 +49,8 @@ def normal(*shape, key="trade-off"):
 
 def test_alignment_of_features_is_that_of_their_kernels():
     now, then = normal(40, 6), normal(40, 9)
-    kernels = [(f @ f.T)[None] for f in (now, then)]
-    assert feature_cka(now, then) == pytest.approx(change(*kernels).cka.item())
+    grams = [(f @ f.T)[None] for f in (now, then)]
+    assert feature_cka(now, then) == pytest.approx(change(*grams).cka.item())
 
 
 def test_turned_scaled_and_shifted_features_are_the_same_and_others_are_not():
@@ -75,6 +75,8 @@ def test_read_out_finds_what_is_linear_and_no_more():
     features = torch.cat([features, torch.zeros(300, 1), features[:, :1]], dim=1)
     halves = Split(features[:150], y[:150]), Split(features[150:], y[150:])
     assert read_out_accuracy(*halves) == 1
+    shifted = 10 + (y > 0).double()[:, None]
+    assert read_out_accuracy(Split(shifted, (y > 0).long()), Split(shifted, (y > 0).long())) == 1
     ring = normal(300, 2)
     inside = (ring.norm(dim=1) < 1).long()
     assert read_out_accuracy(Split(ring[:150], inside[:150]), Split(ring[150:], inside[150:])) < 0.75
@@ -104,6 +106,11 @@ def test_neurons_that_stay_in_their_room_match_by_number_and_no_gap_is_less_than
     cost = realization_costs(weights, mask, fixed, Subspace(basis, 1.0)).cost
     assert identifiability_gap(cost).gap >= least_gap(spacing, moved, mu) - 1e-9
     assert predicted_matching(cost).equal(torch.arange(8))
+    # Two neurons that go towards each other, with nobody else, attain it.
+    towards = moved * normalize(centres[[1, 0]] - centres[:2], dim=1)
+    weights, fixed = ((part @ basis.T) for part in (centres[:2] + towards, centres[:2]))
+    gap = identifiability_gap(realization_costs(weights, mask[:2], fixed, Subspace(basis, 1.0)).cost).gap
+    assert gap == pytest.approx(least_gap((centres[0] - centres[1]).norm().item(), moved, mu))
 
 
 def test_bound_is_attained_and_beyond_half_way_neurons_are_exchanged():
@@ -208,6 +215,18 @@ def test_halfway_and_features_are_those_of_the_networks_themselves(found):
         (w, b), norm = ([member[f"{at}.0.{leaf}"] for leaf in ("weight", "bias")] for at in ("linears", "norms"))
         layers.append(gelu(layer_norm(x.flatten(1) @ w.T + b, b.shape, *norm)))
     assert row["feature_cka"] == pytest.approx(feature_cka(*layers), abs=1e-5)
+    few = study._kernel_samples(config, config.family(Intervention("w-asym")).data())
+    first, last = (kernels(one[:1], few) for one in (start, both))
+    assert len(few) == 30 and row["kernel_change"] == pytest.approx(((last - first).norm() / first.norm()).item())
+
+
+def test_matching_before_training_is_that_of_the_first_snapshots(found):
+    config, folder, record = found
+    few = Intervention("w-asym", 5.0, 0.03)
+    start, x = networks(config, folder, few, 0, [0, 1]), config.family(few).data().test.x[:300]
+    drawn = study._matched(start[:1], start[1:], specification(start.model, x[:2]), x)
+    rows = record.table.query("intervention == @FEW and network == 1")
+    assert rows["stays_drawn"].tolist() == [found["stays"] for found in drawn.values()] != rows["stays"].tolist()
 
 
 def test_parts_and_quantities_belong_together(found):
