@@ -19,7 +19,6 @@ from pydantic import Field, model_validator
 from symlib import records
 from symlib.alignment.permutation import unconstrained
 from symlib.asymmetry import Standard, WAsymmetry, constraint, linear_maps
-from symlib.claims import ALPHA, p_above
 from symlib.config import Config
 from symlib.data.images import load, verify
 from symlib.interpolation import accuracy_drop, curves, midpoint_barrier, mixing_weights
@@ -27,6 +26,7 @@ from symlib.networks.mlp import MLP
 from symlib.population import Population, initialise
 from symlib.records import Record
 from symlib.seeds import seed
+from symlib.studies.removed_share import STANDARD, W_ASYM, judged, with_removed_share
 from symlib.studies.shards import joined_facts, refuse_missing_device, run_shards
 from symlib.training import Recipe, train
 
@@ -54,7 +54,6 @@ class Variant:
     share: float = 1.0
 
 
-STANDARD, W_ASYM = "standard", "w-asym"
 FACTORS = {
     STANDARD: Variant(share=0.0),
     W_ASYM: Variant(),
@@ -201,48 +200,20 @@ def pairs(record: Record) -> pd.DataFrame:
     """Sum up every line: one row per variant and pair.
 
     Returns:
-        Columns `barrier` (midpoint, nats), `drop` (accuracy, percentage points), `removed` (share of the barrier of the
-        standard pair with the same seeds that is gone, the W-asymmetric pair being 1 on average) and both cosines; NaN
-        for pairs that diverged.
+        Columns `barrier` (midpoint, nats), `drop` (accuracy, percentage points), `removed` (share of the barrier) and
+        both cosines; NaN for pairs that diverged.
     """
     rows = []
     for (variant, pair), line in record.table.groupby(["variant", "pair"], sort=False):
         loss, accuracy = (torch.tensor(line[c].to_numpy())[None] for c in ("test_loss", "test_accuracy"))
         found = {"variant": variant, "pair": pair} | line[["cosine_before", "cosine_after"]].iloc[0].to_dict()
         rows.append(found | {"barrier": float(midpoint_barrier(loss)), "drop": float(accuracy_drop(accuracy))})
-    table = pd.DataFrame(rows)
-    standard, w_asym = (table[table["variant"] == name].set_index("pair")["barrier"] for name in (STANDARD, W_ASYM))
-    usual = table["pair"].map(standard)
-    return table.assign(removed=(usual - table["barrier"]) / (standard - w_asym).mean())
+    return with_removed_share(pd.DataFrame(rows))
 
 
 def verdicts(record: Record) -> pd.DataFrame:
-    """Judge every variant by the share of the barrier that it removes.
-
-    Returns:
-        One row per variant: n (pairs), diverged, barrier, removed and its standard deviation, p_more and p_less
-        (one-sided t-tests of more and less than half), and verdict on the reading that missing symmetry is what counts:
-        "supports", "undermines" or "undecided", "-" where that reading predicts nothing.
-    """
-    rows = []
-    for variant, table in pairs(record).groupby("variant", sort=False):
-        removed = table["removed"].dropna().to_numpy()
-        p = {"more": p_above(removed, 0.5), "less": p_above(-removed, -0.5)}
-        rows.append(
-            {"variant": variant, "n": len(removed), "diverged": int(table["barrier"].isna().sum())}
-            | {"barrier": table["barrier"].mean(), "removed": removed.mean(), "sd": removed.std(ddof=1)}
-            | {f"p_{side}": value for side, value in p.items()}
-            | {"verdict": _verdict(variant, p)}
-        )
-    return pd.DataFrame(rows)
-
-
-def _verdict(variant: str, p: dict[str, float]) -> str:
-    if variant not in PREDICTED:
-        return "-"
-    predicted = PREDICTED[variant]
-    other = {"more": "less", "less": "more"}[predicted]
-    return "supports" if p[predicted] < ALPHA else "undermines" if p[other] < ALPHA else "undecided"
+    """Judge every variant by the share of the barrier that it removes, as `removed_share.judged` does."""
+    return judged(pairs(record), PREDICTED)
 
 
 def quantities(record: Record) -> dict[str, np.ndarray]:
