@@ -38,8 +38,9 @@ def judged(pairs: pd.DataFrame, predicted: Mapping[str, str]) -> pd.DataFrame:
         predicted: Variant -> "more" or "less" than half, what missing symmetry as the reason predicts of it.
 
     Returns:
-        One row per variant: n (pairs), diverged, barrier (mean, nats), removed and its standard deviation sd, p_more and
-        p_less (of more and less than half), and verdict: "supports", "undermines" or "undecided", "-" without prediction.
+        One row per variant: n (pairs), diverged, barrier (mean, nats), removed and its standard deviation sd, p_more
+        and p_less (of more and less than half), and verdict: "supports", "undermines" or "undecided", "-" without
+        prediction.
     """
     rows = []
     for variant, table in pairs.groupby("variant", sort=False):
