@@ -10,7 +10,7 @@
 # # Neurons that can be told apart learn less
 #
 # Large fixed weights give every neuron a place of its own, so that networks trained apart can be averaged as they are. The same weights outweigh what training adds. A network that is sure to keep
-# its neurons in place is one that keeps them close to the random functions they were drawn with: the question on this page is what that costs.
+# its neurons in place is one that keeps them close to the random functions they were drawn with. {cite:t}`buergin2026` name the trade; this page asks what is exact about it and measures the rest.
 #
 # ```{prf:proposition} Trade-off (Bürgin et al., as a tendency; the inequalities are ours)
 # :label: prop-trade-off
@@ -131,9 +131,9 @@ def table_of(rows):
     percent = ["stays_drawn", "stays", "inside", "train", "test"]
     percent += ["read_learnt", "read_drawn"]
     means = rows.groupby("intervention", sort=False).mean(numeric_only=True)
-    found = (100 * means[percent]).round(0).astype(int)
+    found = (100 * means[percent]).round(1)
     found["unit_kept"] = means["unit_kept"].round(2)
-    found["drop"] = means["drop"].round(0).astype(int)
+    found["drop"] = means["drop"].round(1)
     return found.rename_axis(None).to_string()
 
 
@@ -142,16 +142,19 @@ print(table_of(parts(kept)["scales"]))
 # %% [markdown]
 # *stays_drawn, stays*: per cent matched by number before and after training; *inside*: per cent inside their room; accuracies in per cent; *unit_kept*: correlation of units with themselves before training; *drop*: points lost halfway.
 #
-# All units move less the larger $\sigma_F$ is, and what a read-out gains by training the layers below it shrinks. Learning less is not the same as failing to learn: look at the training accuracy. Where it is at its ceiling, the price shows on test images alone,
-# and is one of features. Where it falls, the optimiser has not arrived either; then the network can be *worse* than the best read-out of its own features, and only the gap between the two read-outs speaks about features.
+# The larger $\sigma_F$, the less units move, and the less a read-out gains by the training of the layers below it. In between, training undoes what the constants gave: untrained networks match by number at scales where trained ones do not yet. Averages are
+# easier to please, and begin to work where most neurons do not match.
+#
+# Learning less is not the same as failing to learn: look at the training accuracy. Where it stays at its ceiling, what is lost on test images is the price of features. Where it falls, the optimiser has not arrived either; such a network can
+# be *worse* than the read-out of its own features, and only the distance between the two read-outs speaks about features.
 #
 # ## Live, on small data
 
-# %% mystnb={"figure": {"caption": "The same in this page's own run: small MLPs on digits.", "name": "fig-trade-off-live"}, "image": {"alt": "The four panels for small networks on digits: matching rises between sigma_F of one half and two, units keep more of themselves, test accuracy falls from 97 to about 90 per cent."}}
-plots.by_scale(parts(live)["scales"], "digits")
+# %% mystnb={"figure": {"caption": "The same in this page's own run: small MLPs on digits.", "name": "fig-trade-off-live"}, "image": {"alt": "The four panels for small networks on digits: matching rises between sigma_F of one half and two, units keep more of themselves, and test accuracy falls at the largest scales."}}
+plots.by_scale(parts(live)["scales"], config.dataset)
 
 # %% mystnb={"figure": {"caption": "Neurons matched by number against how far units moved in training, this page's own run. Numbers: scale of the constants, and the pinned share where it is not the paper's.", "name": "fig-trade-off-frontier"}, "image": {"alt": "One falling curve from upper left, large constants, to lower right, none. Triangles for few pinned entries lie on it. Crosses for constants that networks do not share lie at the bottom, as far left as the points of the same scale."}}
-plots.frontier(parts(live), "digits")
+plots.frontier(parts(live), config.dataset)
 
 # %% [markdown]
 # ## When an assumption is dropped
@@ -179,37 +182,23 @@ print(table_of(by_network(live)))
 # *Constants are not shared* (redrawn). The second network of each such pair has other masks, and other constants of the same scale. A network cannot know what another one shares with it, so each pays the same price in features and in accuracy. Nothing is
 # bought with it: neurons do not match, and the average is worse than that of networks without constants. The price is one of the scale; identification is what sharing adds to it.
 #
-# *Only few entries are pinned* (share). With 2 or 5 % of a row at $\sigma_F = 5$ there is less to tell neurons apart by, and more room to learn. The points lie on the curve of the sweep: another handle on the same trade.
+# *Only few entries are pinned* (share). With few large constants in a row there is less to tell neurons apart by, and more room to learn. The points lie on the curve of the sweep: another handle on the same trade.
 #
 # *The features are frozen* (stays_drawn). Untrained networks, and with them any whose hidden layers stay as they were drawn, match by number as soon as constants are large. Identification alone is no merit: it comes for free where nothing is learnt. Nor does
 # little learning suffice: untrained networks without constants have not moved at all, and match as badly as chance.
 
 # %%
-found = by_network(live).groupby("intervention").mean(numeric_only=True)
-none, large = found.loc["w-asym 0"], found.loc["w-asym 5"]
-few, other = found.loc["w-asym 5 share 0.02"], found.loc["w-asym 5 redrawn"]
-outside = gaps.query("fraction > 0.5")["towards"]
-checks = {
-    "two neurons that passed half way are exchanged": (outside < 0).all(),
-    "without constants no neuron has room": none["inside"] == 0,
-    "units move more": none["unit_kept"] < large["unit_kept"] - 0.2,
-    "accuracy is higher": none["test"] > large["test"] + 0.03,
-    "numbers mean nothing": none["stays"] < 0.1,
-    "constants of their own keep units as much": (abs(other["unit_kept"] - large["unit_kept"]) < 0.05),
-    "cost as much accuracy": abs(other["test"] - large["test"]) < 0.03,
-    "and identify nothing": other["stays"] < 0.1,
-    "few pinned entries let units move": few["unit_kept"] < large["unit_kept"],
-    "and identify fewer": few["stays"] < large["stays"] - 0.3,
-    "untrained networks match by their constants": large["stays_drawn"] > 0.98,
-    "and do not without": none["stays_drawn"] < 0.1,
-}
+from symlib.studies.trade_off import dropped
+
+checks = {"half way passed: two neurons are exchanged": gaps["towards"].iloc[-1] < 0}
+checks |= dropped(live)
 print("\n".join(f"{'yes' if holds else 'no':<5}{what}" for what, holds in checks.items()))
 
 # %% [markdown]
 # ## What the statement does not say
 #
 # That the price is high. How much accuracy is lost depends on how good random features are for the task, on the width, and on how long is trained; between the ends there are scales that identify most neurons and cost little. It is about identification by *fixed weights*: networks that share more than constants, such as the
-# first steps of their training, may match without it. And features of a layer can turn as a whole, with every neuron far from where it started, which correlation unit by unit counts as learning and CKA does not; the two are drawn side by side for that reason. The tangent kernel need not follow: it also
+# first steps of their training {cite:p}`frankle2020`, may match without it. And features of a layer can turn as a whole, with every neuron far from where it started, which correlation unit by unit counts as learning and CKA does not; the two are drawn side by side for that reason. The tangent kernel need not follow: it also
 # contains the scale of the weights above a layer, and on digits its CKA falls again at the largest scale.
 #
 # ## Verdicts

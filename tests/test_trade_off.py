@@ -14,6 +14,7 @@ from symlib.effective.subspace import Subspace
 from symlib.feature_learning import feature_cka, read_out_accuracy
 from symlib.ntk import change, kernels
 from symlib.plots import trade_off as plots
+from symlib.records import Record
 from symlib.seeds import generator
 from symlib.studies import trade_off as study
 from symlib.studies.analysis import networks
@@ -229,6 +230,20 @@ def test_matching_before_training_is_that_of_the_first_snapshots(found):
     assert rows["stays_drawn"].tolist() == [found["stays"] for found in drawn.values()] != rows["stays"].tolist()
 
 
+def test_what_happens_without_an_assumption_is_judged_by_the_right_networks(found):
+    record = found[2]
+    judged = study.dropped(record)
+    assert len(judged) == 11 and judged["own constants, 5: numbers mean nothing"]
+    assert all(holds for what, holds in judged.items() if what.startswith(("small", "untrained", "few")))
+    # Were the large constants those without any, nothing would be cheaper, and nothing moved more.
+    table = record.table.assign(intervention=record.table["intervention"].replace({LARGE: NONE, NONE: LARGE}))
+    swapped = table.assign(sigma_F=(5.0 - table["sigma_F"]).where(table["intervention"].isin([NONE, LARGE]), 5.0))
+    judged = study.dropped(Record(swapped, record.about))
+    assert not any(holds for what, holds in judged.items() if what.startswith(("small", "untrained", "few")))
+    alone = record.table[record.table["intervention"].isin([NONE, LARGE])]
+    assert len(study.dropped(Record(alone, record.about))) == 6
+
+
 def test_parts_and_quantities_belong_together(found):
     record = found[2]
     assert {name: set(rows["intervention"]) for name, rows in parts(record).items()} == {
@@ -249,7 +264,8 @@ def test_parts_and_quantities_belong_together(found):
     ("change", "message"),
     [
         ({"norm": "batch"}, "MLPs with LayerNorm, got network 'mlp' with norm 'batch'"),
-        ({"redrawn_sweep": [1.0]}, r"redrawn_sweep has \[1.0\], which sigma_sweep has not"),
+        ({"redrawn_sweep": [1.0, 2.0]}, r"sigma_sweep lacks \[1.0, 2.0\]"),
+        ({"sigma_F": 3.0}, r"sigma_sweep lacks \[3.0\]"),
         ({"n_seen": 50}, "at least 64, the widest layer's inputs, got 50 and 1000"),
         ({"n_images": 50}, "at least 64, the widest layer's inputs, got 300 and 50"),
         ({"sigma_sweep": []}, "sigma_sweep: .* at least 1 item"),

@@ -85,10 +85,11 @@ class TradeOff(TrainedNetworks):
                 f"features are those of MLPs with LayerNorm, got network {self.network!r} with norm {self.norm!r}: "
                 "untrained networks have no running statistics to normalise by"
             )
-        if unknown := sorted(set(self.redrawn_sweep) - set(self.sigma_sweep)):
+        compared = {*self.redrawn_sweep, *([self.sigma_F] if self.share_sweep else [])}
+        if missing := sorted(compared - set(self.sigma_sweep)):
             raise ValueError(
-                f"redrawn_sweep has {unknown}, which sigma_sweep has not: networks with redrawn constants are compared "
-                "with those of the sweep"
+                f"sigma_sweep lacks {missing}: networks with other constants (redrawn_sweep), or with few of them "
+                "(share_sweep, at sigma_F), are compared with those of the sweep"
             )
         seen, features = min(self.n_seen, self.n_images), max(SHAPES[self.dataset][1], int(self.width))
         if seen < features:
@@ -248,6 +249,37 @@ def parts(record: Record) -> dict[str, pd.DataFrame]:
     table = by_network(record)
     few, other = table["share"].notna(), table["redrawn"]
     return {"scales": table[~few & ~other], "shares": table[few], "redrawn": table[other]}
+
+
+def dropped(record: Record) -> dict[str, bool]:
+    """Return what should happen where an assumption is dropped and whether it did, for what the record has of it.
+
+    Small constants are the smallest of the sweep, large ones the largest.
+    """
+    found = {part: rows.groupby("sigma_F").mean(numeric_only=True) for part, rows in parts(record).items()}
+    scales, shares, redrawn = found["scales"], found["shares"], found["redrawn"]
+    small, large = scales.iloc[0], scales.iloc[-1]
+    happened = {
+        "small constants: no neuron in its room": small["inside"] < 0.01,
+        "small constants: units move more": small["unit_kept"] < large["unit_kept"] - 0.2,
+        "small constants: accuracy is higher": small["test"] > large["test"],
+        "small constants: numbers mean nothing": small["stays"] < 0.1,
+        "untrained: large constants match by number": large["stays_drawn"] > 0.98,
+        "untrained: small constants do not": small["stays_drawn"] < 0.1,
+    }
+    for scale, rows in redrawn.iterrows():
+        same = scales.loc[scale]
+        happened |= {
+            f"own constants, {scale:g}: units are kept as much": abs(rows["unit_kept"] - same["unit_kept"]) < 0.05,
+            f"own constants, {scale:g}: accuracy is as low": abs(rows["test"] - same["test"]) < 0.03,
+            f"own constants, {scale:g}: numbers mean nothing": rows["stays"] < 0.1,
+        }
+    for scale, rows in shares.iterrows():
+        happened |= {
+            "few pinned entries: units move more": rows["unit_kept"] < scales.loc[scale, "unit_kept"] - 0.05,
+            "few pinned entries: fewer are matched": rows["stays"] < scales.loc[scale, "stays"] - 0.1,
+        }
+    return {what: bool(so) for what, so in happened.items()}
 
 
 def quantities(record: Record) -> dict[str, np.ndarray]:
