@@ -15,6 +15,8 @@
 # inside masks that were drawn before. It also shows where the statement, as printed, needs one more input.
 
 # %% [markdown]
+# ## The statement
+#
 # ```{prf:theorem} Universal approximation, as printed (Lim et al., Theorems 2 and 4)
 # :label: thm-universal
 #
@@ -22,12 +24,10 @@
 # W-asymmetric MLP without biases, of hidden widths $24n$, $n$ and $24n$, approximates $f$ to $\varepsilon$.
 # ```
 #
-# Assumptions:
-#
-# 1. $\eta$ is no polynomial;
-# 2. $\eta(x) - \eta(-x) = x$ for all $x$: ReLU, GELU, swish and softplus qualify, tanh does not;
-# 3. every row pins $n_\text{fix} = o(n^{1/4})$ entries, rows independently, before $f$ is known;
-# 4. inputs are padded with zeros to length $n$.
+# 1. **No polynomial.** The activation $\eta$ is not one.
+# 2. **Identity in the odd part.** $\eta(x) - \eta(-x) = x$ for all $x$: ReLU, GELU, swish and softplus qualify, tanh does not.
+# 3. **Few pinned entries.** Every row pins $n_\text{fix} = o(n^{1/4})$ entries, rows independently, before $f$ is known.
+# 4. **Padding.** Inputs are padded with zeros to length $n$.
 #
 # Assumption 4 is not enough. With zeros only, ReLU, GELU and swish networks answer 0 to the input 0, and no target with another value there can be approximated.
 # One input that is always 1 repairs it, or trainable biases in the layer of width $n$.
@@ -45,7 +45,7 @@
 # Take the 24 rows of $B$ that belong to row $W_i$, and split them into two halves of 12 rows that pin no input twice. Make the first half three copies each of $\pm(W_i + c)$ and $\pm c$. A pinned entry asks
 # one coordinate of $c$ for one value, $c_a = s\,(F_{ra} - t\,W_{ia})$ where the row is to be $t W_i + s c$, and no coordinate is asked twice. In the second half all rows are one vector $d$, made of its
 # pinned entries. Assumption 2 gives $\eta((W_i + c)x) - \eta(-(W_i + c)x) - \eta(cx) + \eta(-cx) = W_i x$. In $A$ only the sum over three copies of a row matters, so one free entry among three is enough to
-# repair what the others are pinned to. How often there is no split, or no free entry, is bounded below; $n$ times that goes to 0.
+# repair what the others are pinned to; $A$ does not depend on $W$ at all. How often there is no split, or no free entry, is bounded below; $n$ times that goes to 0.
 # ```
 
 # %% [markdown]
@@ -113,14 +113,14 @@ moved = found["moved constants"].sum()
 print("\n".join([*lines, f"pinned entries that are not their constant: {moved:.0f}"]))
 
 # %% [markdown]
-# Constants are met to the last bit, and errors are those of rounding. Timings on this machine, beside those of a straightforward program in loops:
+# Constants are met to the last bit, and errors are those of rounding. Timings, beside those of the independent program on its own machine:
 
 # %% tags=["nbval-ignore-output"]
-loops = {32: 0.2, 64: 1.1, 128: 1.1, 256: 2.4}
-lines = ["   n   draw / s   construct / s   loops, both / s"]
+loops = REFERENCE["seconds"]
+lines = ["   n   draw / s   construct / s   independent program, both / s"]
 for n in made["gelu"]:
     draw, construct = made["draw s", n].median(), made["construct s", n].median()
-    lines.append(f"{n:>4.0f}{draw:>11.3f}{construct:>16.3f}{loops.get(n, '-'):>18}")
+    lines.append(f"{n:>4.0f}{draw:>11.3f}{construct:>16.3f}{loops.get(n, '-'):>12}")
 print("\n".join(lines))
 
 # %% [markdown]
@@ -306,8 +306,7 @@ print(f"weights that differ: {moved.mean():.0%}; functions differ: {said}")
 # %% [markdown]
 # **That training finds these weights,** that widths of practice are enough, or anything about σ-asymmetric networks; the paper leaves the latter open.
 #
-# **That mask rows are distinct,** as {prf:ref}`thm-automorphisms` wants them. With one pinned entry there are $n$ masks for $24n$ rows, so that both theorems cannot hold of zeros in place of constants; from two pinned
-# entries and $n \ge 49$ on they can.
+# **That mask rows are distinct,** as {prf:ref}`thm-automorphisms` wants them. With one pinned entry there are only $n$ masks for $24n$ rows, and they cannot be; from two pinned entries and $n \ge 49$ on they can.
 #
 # Slips in the appendix that a reader will stumble on: a block's halves are written as the rows from $24i$ to $24i + 11$ and from $24i + 11$ to $24i + 23$, with one row in both; a condition reads "no … has at most one" and
 # means that every one has; copies pinned completely are counted for any three entries, where only aligned triples matter; and $c$ is defined through weights at pinned positions that it is to determine,
