@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from symlib.asymmetry import Sigma, Standard, Syre, WAsymmetry, activation_for, constraint
+from symlib.asymmetry import Constraint, Sigma, Standard, Syre, WAsymmetry, activation_for, constraint
 from symlib.networks.mlp import gelu, relu
 from symlib.population import initialise
 from symlib.seeds import generator, seed
@@ -18,6 +18,7 @@ from symlib.studies.remaining_symmetries import (
     inputs,
     leaky,
     network_spectrum,
+    scalings_and_silent,
 )
 from symlib.theory.nullity import jacobian, nullity, spectrum
 
@@ -48,6 +49,18 @@ def test_zeros_keep_one_scaling_for_each_hidden_unit(widths):
     n_hidden = sum(widths[1:-1])
     for asymmetry in (Standard(), WAsymmetry(2, 0.0)):
         assert counted(widths, leaky, asymmetry)[0] == n_hidden
+
+
+def test_zeros_that_hide_a_unit_free_its_whole_row():
+    model = bias_free((6, 5, 4, 3), leaky, False)
+    fixed, weights = drawn(model, Standard(), 0)
+    D = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+    D["0.weight"][2, :2] = False
+    D["2.weight"][[0, 1, 3], 2] = False  # unit 2 of the first layer is read by unit 2 of the second alone,
+    D["4.weight"][:, 2] = False  # which no output reads
+    fixed = Constraint(D, {name: torch.zeros_like(w) for name, w in weights.items()}, "planted")
+    found = nullity(spectrum(model, fixed, fixed.impose(weights), inputs(6, 0)))
+    assert found == scalings_and_silent(fixed) == (4 + 3) + (4 + 5)  # scalings; entries of the two silent rows
 
 
 def test_constants_other_than_zero_leave_no_scaling():

@@ -196,10 +196,24 @@ def network_spectrum(name: str, draw_seed: int) -> tuple[Tensor, Constraint]:
     return spectrum(model, fixed, weights, inputs(widths[0], draw_seed)), fixed
 
 
+def scalings_and_silent(fixed: Constraint) -> int:
+    """Return the symmetries that zeros leave: a scaling for each unit, or all of its row if no output can see it.
+
+    Masks of distinct rows may still pin all that leaves a unit. Its row is free then, and has no scaling to spare.
+    """
+    *hidden, readout = fixed.D.values()
+    seen, found = readout.any(dim=0), 0
+    for mask in reversed(hidden):
+        found += int(torch.where(seen, 1, mask.sum(dim=1)).sum())
+        seen = mask[seen].any(dim=0)
+    return found
+
+
 def nullities(draw_seed: int) -> Rows:
     """Return for each network its trainable entries, nullity, exact nullity and smallest other singular value.
 
-    With LayerNorm also the columns of hidden maps in which nothing is pinned, each free to be shifted.
+    Moreover what to expect with zeros, and with LayerNorm: the columns of hidden maps in which nothing is pinned, each
+    free to be shifted.
     """
     rows = []
     for name in NETWORKS:
@@ -210,9 +224,11 @@ def nullities(draw_seed: int) -> Rows:
             (name, "exact", nullity(values, ROUNDING)),
             (name, "smallest", float(values[values >= ROUNDING].min())),
         ]
+        if name == "w-asym 0":
+            rows.append((name, "expected", scalings_and_silent(fixed)))
         if name == "layer norm, w-asym 1":
             *hidden, _ = fixed.D.values()
-            rows.append((name, "free columns", float(sum(mask.all(dim=0).sum() for mask in hidden))))
+            rows.append((name, "expected", float(sum(mask.all(dim=0).sum() for mask in hidden))))
     return rows
 
 
@@ -317,8 +333,8 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
     """
     table = rows_of(record, "nullities")
     found = {f"{what}/{name}": table[name, what].to_numpy() for name, what in table}
-    spare = found["exact/layer norm, w-asym 1"] - found["free columns/layer norm, w-asym 1"]
-    found["excess/layer norm, w-asym 1"] = spare
+    for name in ("w-asym 0", "layer norm, w-asym 1"):
+        found[f"excess/{name}"] = found[f"nullity/{name}"] - found[f"expected/{name}"]
     for check, label in (("brokenness", "smallest/{}/{}"), ("decay", "{1}/{0}")):
         swept = rows_of(record, check)
         found |= {label.format(*column): swept[column].to_numpy() for column in swept}
