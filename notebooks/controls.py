@@ -89,7 +89,7 @@ kept = max([live, *records.find("controls")], key=size)
 title = "{dataset}, width {width}, {n_pairs} pairs, {epochs} epochs ({profile})".format
 print(title(**kept.config))
 
-# %%
+# %% tags=["nbval-ignore-output"]
 plots.factor_table(verdicts(kept))
 
 # %% mystnb={"figure": {"caption": "Midpoint barriers of all variants. Green: W-asymmetric networks and those with other scales or shares of constants. Blue: the same start, but every entry trained.", "name": "fig-control-barriers"}, "image": {"alt": "Dot plot of the barrier of every pair, one row for each variant; the rows of the W-asymmetric networks and of the trainable ones with a shared start lie close to zero, those with their own constants or starts far to the right."}}

@@ -149,7 +149,10 @@ def test_a_diverged_network_is_recorded_and_not_an_error(monkeypatch):
 
     monkeypatch.setattr(controls, "train", diverge)
     table = controls.measure(small(), "anchor", 0, None, lambda: None).table
-    assert len(table) == 1 and table["test_loss"].isna().all()
+    assert len(table) == 5 and table["test_loss"].isna().all()
+    whole = planted(USUAL).table.assign(cosine_before=0.5)
+    lost = controls.records.make("controls", {}, pd.concat([whole, table]), {})
+    assert verdicts(lost).set_index("variant").loc["anchor", "diverged"] == 1
 
 
 def test_finished_pairs_are_not_trained_again(tmp_path, monkeypatch):

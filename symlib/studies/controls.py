@@ -155,12 +155,12 @@ def measure(config: Controls, name: str, pair: int, folder: Path | None, tick: C
 
     Returns:
         One row per point: test loss in nats, test accuracy in [0, 1], and of the pair the cosine of its weights before
-        and after training. A pair of which a network diverged has one row without numbers.
+        and after training. A pair of which a network diverged has rows without them.
     """
     started = time.perf_counter()
     data = load(config.dataset).to(config.device)
     recipe = Recipe(config.epochs, config.batch_size, config.lr, config.weight_decay)
-    networks = [2 * pair, 2 * pair + 1]
+    networks, lambdas = [2 * pair, 2 * pair + 1], mixing_weights(config.n_points)
     before = [start(config, config.variants[name], network).to(config.device) for network in networks]
     try:
         after = [
@@ -176,14 +176,13 @@ def measure(config: Controls, name: str, pair: int, folder: Path | None, tick: C
             for network, one in zip(networks, before, strict=True)
         ]
     except FloatingPointError:
-        columns = {"lambda": [np.nan], "test_loss": np.nan, "test_accuracy": np.nan}
+        found = {"test_loss": np.nan, "test_accuracy": np.nan, "cosine_before": np.nan, "cosine_after": np.nan}
     else:
-        lambdas = mixing_weights(config.n_points)
         scores = curves(*map(unconstrained, after), lambdas, data.test.x, data.test.y)
-        columns = {"lambda": lambdas, "test_loss": scores.loss[0].cpu(), "test_accuracy": scores.accuracy[0].cpu()}
-        columns |= {"cosine_before": cosine(*before), "cosine_after": cosine(*after)}
+        found = {"test_loss": scores.loss[0].cpu(), "test_accuracy": scores.accuracy[0].cpu()}
+        found |= {"cosine_before": cosine(*before), "cosine_after": cosine(*after)}
     facts = {"data_sha256": data.sha256, "compute_s": round(time.perf_counter() - started, 1)}
-    table = pd.DataFrame({"variant": name, "pair": pair} | columns)
+    table = pd.DataFrame({"variant": name, "pair": pair, "lambda": lambdas} | found)
     return records.make(STUDY, config.science | {"variant": name, "pair": pair}, table, facts)
 
 

@@ -187,7 +187,7 @@ def measure(
     """Train the two networks of a pair, align them where that is possible, and evaluate the lines.
 
     Returns:
-        Rows with test loss in nats and test accuracy in [0, 1]. A pair that diverged has one row without numbers.
+        Rows with test loss in nats and test accuracy in [0, 1]. A pair that diverged has rows without them.
     """
     started = time.perf_counter()
     graph, variant = graph_of(config).to(config.device), VARIANTS[name]
@@ -213,8 +213,8 @@ def measure(
             look,
         )
     except FloatingPointError:
-        table = pd.DataFrame({"method": ["unaligned"], "statistics": "re-estimated", "lambda": np.nan})
-        table = table.assign(test_loss=np.nan, test_accuracy=np.nan)
+        empty = {"lambda": mixing_weights(config.n_points), "test_loss": np.nan, "test_accuracy": np.nan}
+        table = pd.DataFrame({"method": "unaligned", "statistics": "re-estimated"} | empty)
     else:
         facts |= _scores(trained, graph, losses, torch.stack(seen))
         table = pd.concat(_lines(config, pair, trained, graph, variant), ignore_index=True)

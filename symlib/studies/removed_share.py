@@ -44,11 +44,11 @@ def judged(pairs: pd.DataFrame, predicted: Mapping[str, str]) -> pd.DataFrame:
     """
     rows = []
     for variant, table in pairs.groupby("variant", sort=False):
-        removed = table["removed"].dropna().to_numpy()
-        p = {"more": p_above(removed, 0.5), "less": p_above(-removed, -0.5)}
+        removed = table["removed"].dropna()
+        p = {"more": p_above(removed.to_numpy(), 0.5), "less": p_above(-removed.to_numpy(), -0.5)}
         rows.append(
             {"variant": variant, "n": len(removed), "diverged": int(table["barrier"].isna().sum())}
-            | {"barrier": table["barrier"].mean(), "removed": removed.mean(), "sd": removed.std(ddof=1)}
+            | {"barrier": table["barrier"].mean(), "removed": removed.mean(), "sd": removed.std()}
             | {f"p_{side}": value for side, value in p.items()}
             | {"verdict": _verdict(predicted.get(variant), p)}
         )
