@@ -129,10 +129,6 @@ class _Draft:
             if patterns.shape[2] > 1:
                 self.with_kernels.append(name)
             kinds = _kinds(patterns)
-            if row.group == column.group:
-                # A unit that feeds itself is a loop, which says no more than a colour does.
-                self.marks.setdefault(row.group, []).append(kinds.diagonal()[:, None])
-                np.fill_diagonal(kinds := kinds.copy(), ABSENT)
             head, tail = kinds.nonzero()
             self.edges.append(np.stack([column.nodes[tail], row.nodes[head], kinds[head, tail]]))
 
@@ -169,8 +165,8 @@ class _Draft:
         twice = len(np.unique(edges[:2], axis=1)[0]) < edges.shape[1]
         if self.with_kernels or self.marks or twice:
             raise ValueError(
-                "layers can stay nameless only where every edge is a single entry of a matrix: not with kernels, skip "
-                "connections or pinned biases. Build the graph with named_layers=True"
+                "layers can stay nameless only where every edge is a single entry of a matrix: not with kernels, pinned "
+                "biases or two weights between the same units. Build the graph with named_layers=True"
             )
         return self._graph(np.zeros(self.n_hidden, dtype=int), edges)
 
