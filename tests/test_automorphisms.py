@@ -248,6 +248,14 @@ def test_gate_and_value_of_one_unit_are_told_apart(entries, expected):
     assert counted(Gated(), torch.ones(2, 2), pinned(Gated(), "up.weight", *entries)) == expected
 
 
+def test_positions_made_by_a_matrix_are_told_apart():
+    decoder = nn.Linear(2, 3), nn.Linear(3, 12), nn.Unflatten(1, (3, 2, 2)), nn.Tanh(), nn.Conv2d(3, 1, 2)
+    model = nn.Sequential(*decoder, nn.Flatten())
+    x = torch.ones(2, 2)
+    assert counted(model, x, pinned(model, "1.weight", (0, 0), (0, 1))) == 2 * 2
+    assert counted(model, x, pinned(model, "1.weight", (0, 0), (1, 1))) == 2  # other positions of the same channel
+
+
 def test_a_constant_added_differs_from_a_constant_alone():
     model, fixed = masked_mlp((torch.ones(2, 1).bool(), torch.ones(1, 2).bool()))
     shift = {"0.weight": torch.ones(2, 1), "2.weight": torch.zeros(1, 2)}
