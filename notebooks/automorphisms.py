@@ -56,7 +56,7 @@
 profile = "quick"  # quick | cpu | paper | custom
 wide = False  # count the ResNet-20 of width 8 too, half a minute each time
 n_draws = 2  # draws of all masks, at least 2
-n_masks = 500  # random masks per draw and layer size, in which equal rows are looked for
+n_masks = 1000  # random masks per draw and layer size, in which equal rows are looked for
 base_seed = 0  # everything random is derived from it
 workers = 1  # processes
 out = ""  # folder for the record; empty keeps nothing
@@ -211,7 +211,7 @@ from symlib.theory.masked_networks import EQUAL_ROWS, EQUAL_ROWS_ONLY, ISOLATED,
 
 twins = [(1, 0), (1, 1)]
 counts = {
-    case: f"{found[f'assumption/{case}'][0]:.0f} automorphism(s)"
+    case: f"automorphisms: {found[f'assumption/{case}'][0]:.0f}"
     for case in ("equal rows and columns", "equal rows only", "isolated units")
 }
 plots.masked_graphs(
