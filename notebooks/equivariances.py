@@ -86,7 +86,7 @@
 profile = "quick"  # quick | cpu | paper | custom
 n_draws = 3  # draws of gates, samples and weights, at least 2
 units = 5  # of the activations, 3 to 6, since all reorderings are tried
-n_starts = 200  # of every search, at least 8
+n_starts = 200  # of every search, at least 9
 base_seed = 0  # everything random is derived from it
 workers = 1  # processes
 out = ""  # folder for the record; empty keeps nothing

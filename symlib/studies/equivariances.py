@@ -33,7 +33,7 @@ N_SAMPLES = 400
 GATE_STDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 SEARCH_UNITS, SEARCH_SAMPLES = 3, 60
 # Distances |A - I| at which the best A is searched: exchanges of two units are at 2, cycles of three at the root of 6.
-RADII = (0.1, 0.5, 1.0, 1.7, 2.0, 6**0.5, 3.0, 5.0)
+RADII = (0.1, 0.5, 1.0, 1.7, 2.0, 2.2, 6**0.5, 3.0, 5.0)
 SEARCHED = ("relu", "gelu", "tanh")
 PLANTED = ((1.0, 6.0), (3.0, 2.0))  # distinct, none zero; and yet x -> (2 x_2, x_1 / 2) is an equivariance
 # Of the networks of Lim et al.: units and standard deviation of the gates, which are Gaussian.
