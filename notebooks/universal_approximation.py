@@ -39,7 +39,7 @@
 # ```
 #
 # ```{prf:proof}
-# A two-layer MLP $V \eta(U \tilde x)$ with $\tilde x = (1, x, 0, \dots, 0)$ has biases, and approximates $f$ by the classical theorem (Leshno et al., 1993). It remains to write a matrix $W$ as
+# A two-layer MLP $V \eta(U \tilde x)$ with $\tilde x = (1, x, 0, \dots, 0)$ has biases, and approximates $f$ by the classical theorem {cite:p}`leshno1993`. It remains to write a matrix $W$ as
 # $A\, \eta(B\, \cdot)$ with random entries of $A$ and $B$ pinned; the four layers are that for $U$ and for $V$.
 #
 # Take the 24 rows of $B$ that belong to row $W_i$, and split them into two halves of 12 rows that pin no input twice. Make the first half three copies each of $\pm(W_i + c)$ and $\pm c$. A pinned entry asks
