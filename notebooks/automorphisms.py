@@ -73,6 +73,8 @@ config = Automorphisms.from_cell(globals())
 # carries its kernel as a label, with the mask inside it and the constants, if there are any. What cannot be traced is refused by name.
 
 # %%
+from textwrap import fill
+
 import torch
 from torch import nn
 
@@ -107,7 +109,7 @@ for asymmetry in (Standard(), WAsymmetry(n_fix=4, sigma_F=0.0)):
 try:
     computation_graph(Running(*network), images, constraint(network, Standard(), 0))
 except ValueError as error:
-    lines.append(f"refused: {error}")
+    lines.append(fill(f"refused: {error}", 88))
 print("\n".join(lines))
 
 # %% [markdown]
@@ -234,7 +236,7 @@ graph = computation_graph(model, torch.ones(2, 3), fixed, named_layers=False)
 try:
     certified_trivial(graph, fixed)
 except ValueError as error:
-    print("refused:", error)
+    print(fill(f"refused: {error}", 88))
 
 # %% [markdown]
 # ### Constants instead of zeros
@@ -263,10 +265,17 @@ print("\n".join(lines))
 # (Masks in this package are checked, and equal rows drawn again.)
 
 # %%
+from symlib.theory.mask_collisions import twin_probability
+
 lines = ["shortcut into the second block    exact   bound   counted"]
 for case in ("ResNet-20", "ResNet-8, whole filters"):
     exact, union, measured = (100 * found[f"{kind}/{case}"].mean() for kind in ("exact", "union", "measured"))
     lines.append(f"{case:<32}{exact:>6.1f}%{union:>7.1f}%{measured:>9.1f}%")
+for n_fix in (1, 17):
+    try:
+        twin_probability(rows=32, fan_in=16, n_fix=n_fix)
+    except ValueError as error:
+        lines.append(fill(f"refused: {error}", 88))
 print("\n".join(lines))
 
 # %% mystnb={"figure": {"caption": "Probability that a random mask of a square layer has two equal rows, by the number of pinned entries per row. Lines: formula; dotted: bound; points: share of random masks, where there was one.", "name": "fig-equal-rows"}, "image": {"alt": "Double logarithmic plot of four curves, for layers of 16, 32, 64 and 512 units. All start near 1 for one or two pinned entries and fall the faster the wider the layer; points lie on the curves. The two narrowest turn up again where more than half of the entries are pinned."}}
@@ -281,6 +290,8 @@ plots.twin_probabilities(squares[squares["case"].str.startswith("square")], titl
 # - **Two layers of the experiments break its assumptions.** The stem of the eightfold ResNet-20 and that of the ResNet-8 are pinned as a whole. Their rows differ by constants alone.
 # - **Wiring, not weights.** A graph knows which entries are free, not what training made of them. Two neurons that happen to compute the same function may be exchanged whatever the graph says.
 #   Whether neurons *on the inputs that arrive* could stand in for each other is the question of [the other paper](../book/neuron-identifiability.md).
+# - **No gates.** FiGLU mixes all units of a layer by a fixed matrix. Then the specification finds nothing that may be reordered, and there is no graph to count on; what holds
+#   for gates are the statements about [equivariances](equivariances.ipynb).
 # - **Units that the tracing knows.** Where axes are tied, as in grouped convolutions, units move together; exchanging whole groups is not counted.
 #
 # ## Did this page's own run agree?

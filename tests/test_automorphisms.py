@@ -256,6 +256,22 @@ def test_positions_made_by_a_matrix_are_told_apart():
     assert counted(model, x, pinned(model, "1.weight", (0, 0), (1, 1))) == 2  # other positions of the same channel
 
 
+class Vector(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+
+    def forward(self, x):
+        return (x * self.scale).square().sum(1)
+
+
+def test_a_network_without_matrices_has_nodes_and_no_edges():
+    model = Vector()
+    graph = computation_graph(model, torch.ones(2, 1), constraint(model, Standard(), 0))
+    assert graph.n_hidden == 4 and len(graph.labels) == 0 and count_automorphisms(graph) == 24
+    assert counted(model, torch.ones(2, 1), pinned(model, "scale", 0)) == 6
+
+
 def test_a_constant_added_differs_from_a_constant_alone():
     model, fixed = masked_mlp((torch.ones(2, 1).bool(), torch.ones(1, 2).bool()))
     shift = {"0.weight": torch.ones(2, 1), "2.weight": torch.zeros(1, 2)}

@@ -73,14 +73,18 @@ def graph_of(spec: PermutationSpec, fixed: Constraint, named_layers: bool = True
     constants = np.unique(np.concatenate([np.zeros(1), *[F.numpy().ravel() for F in fixed.F.values()]]))
     draft = _Draft(spec.sizes)
     for name, axes in spec.axes.items():
-        if not any(True for axis in axes for _ in occurrences(axis)):
-            continue  # nothing in it moves
+        if not _moves(axes):
+            continue
         codes = _codes(name, tuple(axis.size for axis in axes), fixed, constants)
         if len(axes) > 1:
             draft.join(name, axes, codes)
         elif name in fixed.D:
             draft.mark(name, axes[0], codes)
     return draft.named() if named_layers else draft.nameless()
+
+
+def _moves(axes: tuple[Axis, ...]) -> bool:
+    return any(True for axis in axes for _ in occurrences(axis))
 
 
 def _codes(name: str, shape: tuple[int, ...], fixed: Constraint, constants: np.ndarray) -> np.ndarray:
@@ -106,8 +110,9 @@ class _Draft:
 
     sizes: dict[str, int]
     marks: dict[str, list[np.ndarray]] = field(default_factory=dict)  # group -> columns that colour its units
-    edges: list[np.ndarray] = field(default_factory=list)  # tail, head, label within the weight, shape (3, edges)
-    with_kernels: list[str] = field(default_factory=list)
+    # Tails, heads and labels within the weight, shape (3, edges); a network of vectors has none.
+    edges: list[np.ndarray] = field(default_factory=lambda: [np.zeros((3, 0), dtype=int)])
+    with_kernels: bool = False
 
     def __post_init__(self) -> None:
         ends = np.cumsum([0, *self.sizes.values()]).tolist()
@@ -122,12 +127,11 @@ class _Draft:
 
     def join(self, name: str, axes: tuple[Axis, ...], codes: np.ndarray) -> None:
         """Add the edges of a weight with rows, columns and whatever further axes its kernel has."""
-        if any(True for axis in axes[2:] for _ in occurrences(axis)):
+        if _moves(axes[2:]):
             raise ValueError(f"{name} has units on axis 2 or higher; computation graphs need them on its first two")
         rows, columns = (self.segments(name, axis) for axis in axes[:2])
         for row, column, patterns in _blocks(rows, columns, codes):
-            if patterns.shape[2] > 1:
-                self.with_kernels.append(name)
+            self.with_kernels |= patterns.shape[2] > 1
             kinds = _kinds(patterns)
             head, tail = kinds.nonzero()
             self.edges.append(np.stack([column.nodes[tail], row.nodes[head], kinds[head, tail]]))
@@ -165,8 +169,8 @@ class _Draft:
         twice = len(np.unique(edges[:2], axis=1)[0]) < edges.shape[1]
         if self.with_kernels or self.marks or twice:
             raise ValueError(
-                "layers can stay nameless only where every edge is a single entry of a matrix: not with kernels, pinned "
-                "biases or two weights between the same units. Build the graph with named_layers=True"
+                "layers can stay nameless only where every edge is a single entry of a matrix: not with kernels, "
+                "pinned biases or two weights between the same units. Build the graph with named_layers=True"
             )
         return self._graph(np.zeros(self.n_hidden, dtype=int), edges)
 
