@@ -10,8 +10,8 @@
 # # Masks leave no way to relabel neurons
 #
 # Relabel two hidden neurons, carry their weights along, and the network computes what it computed before. Such a relabelling is a symmetry of the *wiring*,
-# and one can count how many a wiring has. For an ordinary network of three layers of 512 the number has 3500 digits, and each of them is another place in weight space
-# that training could just as well have gone to. {cite:t}`lim2024` cut a few edges per neuron and prove that nothing is left to relabel. This page counts, exactly.
+# and one can count how many a wiring has. For an ordinary network with three hidden layers of 512 that number fills a page, and each relabelling is another place in weight space
+# to which training could just as well have gone. {cite:t}`lim2024` cut a few edges per neuron and prove that nothing is left to relabel. This page counts, exactly.
 #
 # ## The statement
 #
@@ -149,7 +149,7 @@ for sigma_F in ("0", "1"):
     lines.append(f"with masks, sigma_F {sigma_F}: the identity alone in {trivial.sum():.0f} of {len(trivial)} networks")
 print("\n".join(lines))
 
-# %% mystnb={"figure": {"caption": "Number of automorphisms by architecture, without masks and with random masks. The scale is logarithmic twice: it shows how many digits the number has.", "name": "fig-automorphism-counts"}, "image": {"alt": "Dot plot over architectures. Without masks the logarithm of the count runs from 1.4 for the smallest perceptron to 3500 and more for the largest networks; with masks all points lie at zero, for both scales of the constants."}}
+# %% mystnb={"figure": {"caption": "Number of automorphisms by architecture, without masks and with random masks. The scale is logarithmic twice: it shows how many digits the number has.", "name": "fig-automorphism-counts"}, "image": {"alt": "Dot plot over architectures. Without masks the logarithm of the count runs from about one for the smallest perceptron to thousands for the largest networks; with masks all points lie at zero, with and without constants."}}
 from symlib.plots import automorphisms as plots
 
 plots.automorphism_counts(counted, title)

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 from itertools import pairwise, permutations
 from math import factorial
 
@@ -121,6 +122,15 @@ def test_equal_rows_are_exchanged_only_if_columns_are_equal():
     assert counted_mlp(EQUAL_ROWS_ONLY, named_layers=False) == 1
     different = sum(int((a != b).sum()) for a, b in zip(EQUAL_ROWS, EQUAL_ROWS_ONLY, strict=True))
     assert different == 1 and torch.equal(EQUAL_ROWS_ONLY[0][0], EQUAL_ROWS_ONLY[0][1])
+
+
+def test_inputs_that_may_move_take_units_along():
+    model, fixed = masked_mlp((torch.eye(2).bool(), torch.ones(1, 2).bool()))
+    graph = computation_graph(model, torch.ones(2, 2), fixed)
+    assert count_automorphisms(graph) == 1
+    inputs, free = graph.tails[graph.heads < 2], graph.colours.copy()
+    free[inputs] = free[inputs[0]]
+    assert count_automorphisms(replace(graph, colours=free)) == 2
 
 
 def test_constants_tell_equal_rows_apart_unless_they_are_equal():
