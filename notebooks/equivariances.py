@@ -162,9 +162,8 @@ for name in dict.fromkeys(tried.columns.get_level_values(0)):
     row = tried[name]
     exact, signed = counted(row["exact"]), counted(row["signed"])
     second, other = row["next best"].mean(), REFERENCE["next best"].get(name, "-")
-    lines.append(
-        f"{name:<18}{exact:>11}{signed:>12}{'-' if math.isnan(second) else format(second, '.2g'):>12}{other:>15}"
-    )
+    nearest = "-" if math.isnan(second) else format(second, ".2g")
+    lines.append(f"{name:<18}{exact:>11}{signed:>12}{nearest:>12}{other:>15}")
 everything = f"{math.factorial(units)} reorderings, with signs"
 print("\n".join([*lines, f"tried: {everything} {2**units * math.factorial(units)}"]))
 
@@ -198,7 +197,8 @@ from symlib.studies.equivariances import PAPER_GATES
 lines = ["no linear equivariance but the identity, by the certificate"]
 for name, (width, std) in PAPER_GATES.items():
     proven = found[f"gates/{name}/rigid"]
-    lines.append(f"{name:<26}{width:>4} units, std {std:.2g}: {int(proven.sum())} of {len(proven)} gates")
+    share = f"{int(proven.sum())} of {len(proven)} gates"
+    lines.append(f"{name:<26}{width:>4} units, std {std:.2g}: {share}")
 print("\n".join(lines))
 
 # %% [markdown]
@@ -234,8 +234,8 @@ plots.least_error_by_distance(rows_of(kept, "searches"), f"{title}; search with 
 
 # %%
 lines = [f"{'':<18}W1 moves by   change of the function, the least of all tried"]
-for name in dict.fromkeys(v for v, what in rows_of(kept, "parameters") if what == "function"):
-    if "input" not in name:
+for name, what in rows_of(kept, "parameters"):
+    if what == "function" and "input" not in name:
         change = found[f"parameters/{name}/function"].max()
         least = found[f"parameters/{name}/function"].min()
         lines.append(
@@ -264,12 +264,12 @@ print("\n".join(lines))
 # %%
 special = rows_of(kept, "gates")
 columns = ("reorderings", "diagonal", "generators", "linear")
-lines = [f"{'':<20}{'reorderings':>12}{'diagonal':>12}{'generators':>12}{'linear maps':>13}"]
+lines = [f"{'':<20} reorderings    diagonal  generators  linear maps"]
 for name in dict.fromkeys(v for v, what in special if what == "linear"):
     cells = [special[name, what] for what in columns]
     shown = ["-" if cell.isna().any() else counted(cell) for cell in cells]
     lines.append(f"{name:<20}{shown[0]:>12}{shown[1]:>12}{shown[2]:>12}{shown[3]:>13}")
-lines.append("linear maps: from F alone, besides continuous ones; - where rows do not allow it")
+lines.append("linear maps: from F alone, discrete ones; - if its rows do not allow it")
 print("\n".join(lines))
 
 # %% [markdown]
@@ -281,6 +281,8 @@ print("\n".join(lines))
 # **An activation the statements speak of.** What changes the number of units, or answers an input differently depending on its batch, is refused, and so are reorderings of more units than can be tried.
 
 # %%
+from textwrap import fill
+
 import torch
 from torch import nn
 
@@ -304,7 +306,7 @@ for attempt in (
     try:
         attempt()
     except ValueError as error:
-        lines.append(f"refused: {error}")
+        lines.append(fill(f"refused: {error}", 80, subsequent_indent="    "))
 print("\n".join(lines))
 
 # %% [markdown]
@@ -320,16 +322,18 @@ print("\n".join(lines))
 # ## Did this page's own run agree?
 
 # %%
+tiny = mine["reorderings/figlu .01/sqrt d/exact"]
 checks = {
     "FiGLU commutes with no reordering": (mine["reorderings/figlu 1/exact"] == 1).all(),
-    "and has no generator": (mine["generators/figlu 1/generators"] == 0).all(),
-    "nor has the tiny gate": (mine["generators/figlu .01/sqrt d/generators"] == 0).all(),
-    "a zero column brings a scaling back": (mine["gates/zero column/diagonal"] == 1).all(),
+    "with the tiny gate neither": (tiny == 1).all(),
+    "and FiGLU has no generator": (mine["generators/figlu 1/generators"] == 0).all(),
+    "a zero column frees a scaling": (mine["gates/zero column/diagonal"] == 1).all(),
     "searches find the planted map": (mine["searches/planted/kinds"] == 2).all(),
     "and nothing for FiGLU": (mine["searches/figlu 1/kinds"] <= 1).all(),
     "FiGLU's weights are determined": (mine["parameters/figlu/nullity"] == 0).all(),
 }
-print("\n".join(f"{'yes' if holds else 'no':<5}{what}" for what, holds in checks.items()))
+answers = [f"{'yes' if holds else 'no':<5}{what}" for what, holds in checks.items()]
+print("\n".join(answers))
 
 # %% [markdown]
 # ## Verdicts
