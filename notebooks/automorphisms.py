@@ -146,7 +146,8 @@ for row in counted[counted["intervention"] == "standard"].itertuples():
     lines.append(f"{row.case:<26}{row.hidden:>8.0f}{shown:>32}   {agrees}")
 for sigma_F in ("0", "1"):
     trivial = found[f"trivial/w-asym {sigma_F}"]
-    lines.append(f"with masks, sigma_F {sigma_F}: the identity alone in {trivial.sum():.0f} of {len(trivial)} networks")
+    alone = f"{trivial.sum():.0f} of {len(trivial)} networks"
+    lines.append(f"with masks, sigma_F {sigma_F}: the identity alone in {alone}")
 print("\n".join(lines))
 
 # %% mystnb={"figure": {"caption": "Number of automorphisms by architecture, without masks and with random masks. The scale is logarithmic twice: it shows how many digits the number has.", "name": "fig-automorphism-counts"}, "image": {"alt": "Dot plot over architectures. Without masks the logarithm of the count runs from about one for the smallest perceptron to thousands for the largest networks; with masks all points lie at zero, with and without constants."}}
@@ -192,7 +193,8 @@ names = {
 lines = ["largest change of an output, relative to the largest output"]
 for case, meaning in names.items():
     changes = found[f"function/{case}"]
-    said = "none (below 1e-12)" if changes.max() < 1e-12 else f"{changes.min():.2f} or more"
+    least = f"{changes.min():.2f} or more"
+    said = "none (below 1e-12)" if changes.max() < 1e-12 else least
     lines.append(f"  {meaning:<50}{said}")
 print("\n".join(lines))
 
@@ -209,24 +211,24 @@ print("\n".join(lines))
 # Neurons *a* and *b* on the right read nothing and feed nothing. They can be exchanged across layers, and {prf:ref}`lem-layers` is false. A certificate for such masks is refused.
 
 # %% mystnb={"figure": {"caption": "Three masked networks, inputs on the left, squares are fixed. Orange: the units to be exchanged and their edges. Left: equal rows and equal columns. Middle: equal rows, one outgoing edge less. Right: two units without edges, in different layers.", "name": "fig-masked-graphs"}, "image": {"alt": "Three small graphs with four layers. In the left one two orange units have the same edges on both sides; in the middle one an edge to the next layer is missing; in the right one two orange units a and b of different layers have no edges."}}
-from symlib.theory.masked_networks import EQUAL_ROWS, EQUAL_ROWS_ONLY, ISOLATED, masked_mlp
+from symlib.theory.masked_networks import (
+    EQUAL_ROWS,
+    EQUAL_ROWS_ONLY,
+    ISOLATED,
+    masked_mlp,
+)
 
 twins = [(1, 0), (1, 1)]
-counts = {
-    case: f"automorphisms: {found[f'assumption/{case}'][0]:.0f}"
-    for case in ("equal rows and columns", "equal rows only", "isolated units")
+drawn = {
+    "equal rows and columns": (EQUAL_ROWS, twins, {}),
+    "equal rows only": (EQUAL_ROWS_ONLY, twins, {}),
+    "isolated units": (ISOLATED, [(1, 2), (2, 2)], {(1, 2): "a", (2, 2): "b"}),
 }
-plots.masked_graphs(
-    {
-        f"equal rows and columns:\n{counts['equal rows and columns']}": (EQUAL_ROWS, twins, {}),
-        f"equal rows only:\n{counts['equal rows only']}": (EQUAL_ROWS_ONLY, twins, {}),
-        f"isolated units:\n{counts['isolated units']}": (
-            ISOLATED,
-            [(1, 2), (2, 2)],
-            {(1, 2): "a", (2, 2): "b"},
-        ),
-    }
-)
+panels = {}
+for case, graph in drawn.items():
+    number = found[f"assumption/{case}"][0]
+    panels[f"{case}:\nautomorphisms: {number:.0f}"] = graph
+plots.masked_graphs(panels)
 
 # %%
 from symlib.theory.automorphisms import certified_trivial
@@ -254,7 +256,8 @@ names = {
     "first layer Gaussian": "first layer of 6 pinned to Gaussian constants",
 }
 lines = ["automorphisms"]
-lines += [f"{found[f'assumption/{case}'].max():>13.0f}   {meaning}" for case, meaning in names.items()]
+for case, meaning in names.items():
+    lines.append(f"{found[f'assumption/{case}'].max():>13.0f}   {meaning}")
 print("\n".join(lines))
 
 # %% [markdown]
@@ -269,7 +272,8 @@ from symlib.theory.mask_collisions import twin_probability
 
 lines = ["shortcut into the second block    exact   bound   counted"]
 for case in ("ResNet-20", "ResNet-8, whole filters"):
-    exact, union, measured = (100 * found[f"{kind}/{case}"].mean() for kind in ("exact", "union", "measured"))
+    kinds = ("exact", "union", "measured")
+    exact, union, measured = (100 * found[f"{k}/{case}"].mean() for k in kinds)
     lines.append(f"{case:<32}{exact:>6.1f}%{union:>7.1f}%{measured:>9.1f}%")
 for n_fix in (1, 17):
     try:
@@ -325,15 +329,4 @@ print(claims.scoreboard_text(verdicts))
 # ## Where these numbers come from
 
 # %% tags=["nbval-ignore-output"]
-lines = []
-for name, about in {"shown": kept.about, "live": live.about}.items():
-    versions = ", ".join(" ".join(item) for item in about["versions"].items())
-    slowest = max(about["seconds"], key=about["seconds"].get)
-    lines += [
-        f"{name}: commit {about['commit']}, {about['date']}",
-        f"  {about['device']} ({about['machine']}), {about['compute_s']:.0f} s, of which",
-        f"  {about['seconds'][slowest]:.0f} s for {slowest} with all its masks",
-        f"  {versions}",
-        f"  table {about['table_sha256'][:16]}",
-    ]
-print("\n".join(lines))
+print(records.origin({"shown": kept, "live": live}))

@@ -54,7 +54,7 @@ from symlib.studies.effective_theory import EffectiveTheory
 config = EffectiveTheory.from_cell(globals())
 
 # %% tags=["nbval-ignore-output", "remove-output"]
-from symlib.studies.effective_theory import largest, quantities, rows_of, run
+from symlib.studies.effective_theory import largest, quantities, run
 
 live = run(config)
 

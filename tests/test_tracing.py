@@ -486,3 +486,9 @@ def test_views_keep_what_varies_fastest():
     for torn, shape in (([Node(2), Node(3)], (3, 2)), ([Node(5), Node(3)], (3, 5))):
         found = regroup(torn, shape)
         assert sizes(found) == list(shape) and all(leaf.pinned for node in (*torn, *found) for leaf in node.leaves())
+
+
+def test_inputs_that_are_answered_by_zeros_are_refused():
+    model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2, bias=False))
+    with pytest.raises(ValueError, match="answers 0 to the example inputs"):
+        specification(model, torch.zeros(2, 3))

@@ -170,6 +170,8 @@ def check_function_kept(spec: PermutationSpec, model: nn.Module, x: Tensor) -> N
     with torch.no_grad(), mode(model, training=False):
         before, after = (tree_leaves(functional_call(model, t | fixed_buffers, (inputs,))) for t in (tensors, moved))
     pairs = [(b, a) for b, a in zip(before, after, strict=True) if isinstance(b, Tensor) and b.is_floating_point()]
+    if not all(b.any() for b, _ in pairs):
+        raise ValueError("the model answers 0 to the example inputs, which would show no mistake: give it other inputs")
     worst = float(torch.stack([(b - a).abs().max() / b.abs().max() for b, a in pairs]).max())
     if not worst <= 1e-8:
         raise ValueError(f"the specification does not keep the function: outputs change by {worst:.1g} of the largest")
