@@ -350,13 +350,4 @@ print(claims.scoreboard_text(verdicts))
 # ## Where these numbers come from
 
 # %% tags=["nbval-ignore-output"]
-lines = []
-for name, about in {"shown": kept.about, "live": live.about}.items():
-    versions = ", ".join(" ".join(item) for item in about["versions"].items())
-    lines += [
-        f"{name}: commit {about['commit']}, {about['date']}",
-        f"  {about['device']} ({about['machine']}), {about['compute_s']:.0f} s",
-        f"  {versions}",
-        f"  table {about['table_sha256'][:16]}",
-    ]
-print("\n".join(lines))
+print(records.origin({"shown": kept, "live": live}))
