@@ -274,8 +274,13 @@ def _unbroken(number: str) -> str:
 
 def _number(mean: float, sd: float | None) -> str:
     if sd is None:
-        return f"{mean:,.0f}" if float(mean).is_integer() else f"{mean:.3f}"
-    return f"{mean:.3f} ± {sd:.3f}"
+        return f"{mean:,.0f}" if float(mean).is_integer() else _rounded(mean)
+    return f"{_rounded(mean)} ± {_rounded(sd)}"
+
+
+def _rounded(value: float) -> str:
+    """Return three decimals, or two digits and the power of ten where these would all be 0."""
+    return f"{value:.1e}" if 0 < abs(value) < 5e-4 else f"{value:.3f}"
 
 
 if __name__ == "__main__":

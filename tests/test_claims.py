@@ -182,3 +182,11 @@ def test_ours_is_mean_and_sample_sd():
     spread[0].table.loc[spread[0].table["pair"] == 1, "test_loss"] *= 2
     midpoints = spread[0].table.query("method == 'w-asym' and `lambda` == 0.5")["test_loss"]
     assert judge(claim(POSITIVE), spread).ours == f"{midpoints.mean():.3f} ± {midpoints.std(ddof=1):.3f}"
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "shown"),
+    [(0.1234, 0.01, "0.123 ± 0.010"), (4e-16, 0.0, "4.0e-16 ± 0.000"), (-2e-4, None, "-2.0e-04"), (7.0, None, "7")],
+)
+def test_small_numbers_do_not_show_as_zero(mean, sd, shown):
+    assert claims._number(mean, sd) == shown
