@@ -13,6 +13,7 @@ FACTORS = {
     "anchor": Look("trainable, shared start", "#0072B2", "s"),
     "own constants": Look("pinned, each its own", "#E69F00", "^"),
     "own anchor": Look("trainable, each its own start", "#CC79A7", "v"),
+    "shared start": Look("standard, one initial draw", "#56B4E9", "P"),
 }
 SWEEPS = {"scale": ("σ_F × {}", "#009E73", "x"), "share": ("n_fix × {}", "#009E73", "+")}
 
@@ -74,24 +75,3 @@ def removed_by_likeness(pairs: pd.DataFrame, title: str) -> Figure:
     axes.set_title(title, loc="left", fontsize="medium")
     plain(axes)
     return finished(figure)
-
-
-def factor_table(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Return the table of verdicts as text, one row a variant.
-
-    Args:
-        verdicts: As `studies.controls.verdicts` returns it.
-    """
-    removed = verdicts["removed"].map("{:.2f}".format) + " ± " + verdicts["sd"].map("{:.2f}".format)
-    return pd.DataFrame(
-        {
-            "networks": [look(v).label for v in verdicts["variant"]],
-            "pairs": verdicts["n"],
-            "diverged": verdicts["diverged"],
-            "barrier (nats)": verdicts["barrier"].map("{:.3f}".format),
-            "share removed": removed,
-            "p, more than half": verdicts["p_more"].map("{:.3f}".format),
-            "p, less than half": verdicts["p_less"].map("{:.3f}".format),
-            "missing symmetry as the reason": verdicts["verdict"],
-        }
-    ).set_index("networks")

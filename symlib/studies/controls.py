@@ -6,8 +6,7 @@ the same large constants, and their weights start at another scale. The variants
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,20 +20,17 @@ from symlib.alignment.permutation import unconstrained
 from symlib.asymmetry import Standard, WAsymmetry, constraint, linear_maps
 from symlib.config import Config
 from symlib.data.images import load, verify
-from symlib.interpolation import accuracy_drop, curves, midpoint_barrier, mixing_weights
+from symlib.interpolation import curves, mixing_weights
 from symlib.networks.mlp import MLP
 from symlib.population import Population, initialise
 from symlib.records import Record
 from symlib.seeds import seed
-from symlib.studies.removed_share import STANDARD, W_ASYM, judged, with_removed_share
-from symlib.studies.shards import joined_facts, refuse_missing_device, run_shards
+from symlib.studies.mode_connectivity import N_INPUTS, NotNegative, Positive
+from symlib.studies.shards import joined_facts, refuse_missing_device
+from symlib.studies.variants import STANDARD, W_ASYM, Prediction, compared, judged, run_pairs, summed_up
 from symlib.training import Recipe, train
 
 STUDY = "controls"
-N_INPUTS = {"digits": 64, "mnist": 784}
-
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -46,12 +42,14 @@ class Variant:
         shared: Both networks have the same pattern and constants; otherwise each has its own.
         scale: Factor on the standard deviations of the constants.
         share: Factor on the numbers of pinned entries per row; 0 for standard networks.
+        same_draw: Both networks start from the same draw, and see batches in different orders.
     """
 
     pinned: bool = True
     shared: bool = True
     scale: float = 1.0
     share: float = 1.0
+    same_draw: bool = False
 
 
 FACTORS = {
@@ -60,14 +58,16 @@ FACTORS = {
     "anchor": Variant(pinned=False),
     "own constants": Variant(shared=False),
     "own anchor": Variant(pinned=False, shared=False),
+    "shared start": Variant(share=0.0, same_draw=True),
 }
-# What "it is the missing permutation symmetry that removes the barrier" predicts of the share of the barrier that a
-# variant removes, W-asymmetric networks being 1 and standard ones 0. Written down before any of them was trained.
-#   anchor: all entries are trainable, so the symmetry is back: less than half.
-#   scale 0: zeros for constants, so no symmetry, and nothing large that is shared: more than half.
-# "own constants" and "own anchor" decide nothing by themselves: the first says whether constants have to be shared, the
-# second whether the scale of the initial weights explains anything.
-PREDICTED = {"anchor": "less", "scale 0": "more"}
+# Written down before any network of this study was trained on MNIST, and after small runs on digits, here and
+# elsewhere, that pointed against both readings.
+#   anchor: all entries are trainable, so the symmetry is back. If its absence is needed, less than half is removed.
+#   scale 0: zeros for constants, so no permutation symmetry, and nothing large that is shared. If its absence is
+#            enough, more than half is removed. Lim et al. do not hold this reading: zeros, they find, do not suffice.
+# The others decide nothing by themselves. "own constants" says whether constants have to be shared, "own anchor"
+# whether the scale of the initial weights explains anything, "shared start" what a common initialisation does alone.
+PREDICTED = {"anchor": Prediction("needed", "less"), "scale 0": Prediction("enough", "more")}
 
 
 class Controls(Config):
@@ -95,7 +95,9 @@ class Controls(Config):
     @model_validator(mode="after")
     def _refuse_before_work_starts(self) -> "Controls":
         mixing_weights(self.n_points)
-        for variant in self.variants.values():
+        for name, variant in self.variants.items():
+            if variant.share and not any(_counts(self, variant)):
+                raise ValueError(f"variant {name!r} pins no entry: n_fix is {self.n_fix}; choose larger numbers")
             start(self, variant, 0)
         refuse_missing_device(self.device)
         return self
@@ -114,14 +116,21 @@ class Controls(Config):
         return self.model_dump(exclude=left_out)
 
 
+def _counts(config: Controls, variant: Variant) -> list[int]:
+    return [round(variant.share * n) for n in config.n_fix]
+
+
 def start(config: Controls, variant: Variant, network: int) -> Population:
-    """Return one network before training; with the seed of its number it starts from the same draw in all variants."""
+    """Return one network before training.
+
+    Networks of one number start from the same draw in all variants; each pair has a pattern and constants of its own.
+    """
     model = MLP([N_INPUTS[config.dataset], *[config.width] * 3, 10])
-    counts = [round(variant.share * n) for n in config.n_fix]
-    scales = [variant.scale * sigma_F for sigma_F in config.sigma_F]
-    mask_seed = config.mask_seed if variant.shared else seed(config.mask_seed, "own", network)
-    asymmetry = WAsymmetry(counts, scales) if any(counts) else Standard()
-    drawn = initialise(model, constraint(model, asymmetry, mask_seed), [seed(config.base_seed, "init", network)])
+    counts, scales = _counts(config, variant), [variant.scale * sigma_F for sigma_F in config.sigma_F]
+    pair = network // 2
+    owner = ("pair", pair) if variant.shared else ("network", network)
+    fixed = constraint(model, WAsymmetry(counts, scales) if any(counts) else Standard(), seed(config.mask_seed, *owner))
+    drawn = initialise(model, fixed, [seed(config.base_seed, "init", 2 * pair if variant.same_draw else network)])
     return drawn if variant.pinned else unconstrained(drawn)
 
 
@@ -132,21 +141,12 @@ def run(config: Controls) -> Record:
         A record with one row per variant, pair and point of the line.
     """
     verify(config.dataset)
-    out = Path(config.out) if config.out else None
-    work = {
-        f"{name.replace(' ', '-')}-{pair:03d}": (
-            config.science | {"variant": name, "pair": pair},
-            partial(measure, config, name, pair),
-        )
-        for pair in range(config.n_pairs)
-        for name in config.variants
-    }
-    parts = run_shards(work, out and out / "shards", config.workers, 2 * config.epochs)
+    parts = run_pairs(config, list(config.variants), measure, 2 * config.epochs)
     facts = {"data_sha256": parts[0].about["data_sha256"], **joined_facts(parts, config.device)}
     table = pd.concat([part.table for part in parts], ignore_index=True)
     record = records.make(STUDY, config.model_dump(exclude={"out"}), table, facts)
-    if out is not None:
-        records.write(out / "record", record)
+    if config.out:
+        records.write(Path(config.out) / "record", record)
     return record
 
 
@@ -155,13 +155,15 @@ def measure(config: Controls, name: str, pair: int, folder: Path | None, tick: C
 
     Returns:
         One row per point: test loss in nats, test accuracy in [0, 1], and of the pair the cosine of its weights before
-        and after training. A pair of which a network diverged has rows without them.
+        and after training, and `kept`, that of a trained pattern with its constants. A pair of which a network diverged
+        has rows without them.
     """
     started = time.perf_counter()
     data = load(config.dataset).to(config.device)
     recipe = Recipe(config.epochs, config.batch_size, config.lr, config.weight_decay)
     networks, lambdas = [2 * pair, 2 * pair + 1], mixing_weights(config.n_points)
     before = [start(config, config.variants[name], network).to(config.device) for network in networks]
+    found = dict.fromkeys(("test_loss", "test_accuracy", "cosine_before", "cosine_after", "kept"), np.nan)
     try:
         after = [
             train(
@@ -176,14 +178,28 @@ def measure(config: Controls, name: str, pair: int, folder: Path | None, tick: C
             for network, one in zip(networks, before, strict=True)
         ]
     except FloatingPointError:
-        found = {"test_loss": np.nan, "test_accuracy": np.nan, "cosine_before": np.nan, "cosine_after": np.nan}
+        pass  # counted where pairs are summed up
     else:
         scores = curves(*map(unconstrained, after), lambdas, data.test.x, data.test.y)
         found = {"test_loss": scores.loss[0].cpu(), "test_accuracy": scores.accuracy[0].cpu()}
         found |= {"cosine_before": cosine(*before), "cosine_after": cosine(*after)}
+        found["kept"] = np.mean([_kept(config, name, *one) for one in zip(networks, after, strict=True)])
     facts = {"data_sha256": data.sha256, "compute_s": round(time.perf_counter() - started, 1)}
     table = pd.DataFrame({"variant": name, "pair": pair, "lambda": lambdas} | found)
     return records.make(STUDY, config.science | {"variant": name, "pair": pair}, table, facts)
+
+
+def _kept(config: Controls, name: str, network: int, trained: Population) -> float:
+    """Return the cosine of the entries of the pattern with the constants they started from, NaN without such."""
+    pinned = start(config, replace(config.variants[name], pinned=True), network).constraint.pinned
+    vectors = [
+        (trained.params[weight][0].flatten()[index.to(trained.params[weight].device)].cpu(), value)
+        for weight, (index, value) in pinned.items()
+    ]
+    if not vectors:
+        return float("nan")
+    ours, constants = (torch.cat(parts).double() for parts in zip(*vectors, strict=True))
+    return float(torch.cosine_similarity(ours, constants, dim=0)) if constants.any() else float("nan")
 
 
 def cosine(one: Population, other: Population) -> float:
@@ -196,22 +212,15 @@ def cosine(one: Population, other: Population) -> float:
 
 
 def pairs(record: Record) -> pd.DataFrame:
-    """Sum up every line: one row per variant and pair.
-
-    Returns:
-        Columns `barrier` (midpoint, nats), `drop` (accuracy, percentage points), `removed` (share of the barrier) and
-        both cosines; NaN for pairs that diverged.
-    """
-    rows = []
-    for (variant, pair), line in record.table.groupby(["variant", "pair"], sort=False):
-        loss, accuracy = (torch.tensor(line[c].to_numpy())[None] for c in ("test_loss", "test_accuracy"))
-        found = {"variant": variant, "pair": pair} | line[["cosine_before", "cosine_after"]].iloc[0].to_dict()
-        rows.append(found | {"barrier": float(midpoint_barrier(loss)), "drop": float(accuracy_drop(accuracy))})
-    return with_removed_share(pd.DataFrame(rows))
+    """Sum up every line: one row per variant and pair, as `variants.compared`, with both cosines and `kept`."""
+    named = record.table.drop_duplicates(["variant", "pair"])[
+        ["variant", "pair", "cosine_before", "cosine_after", "kept"]
+    ]
+    return compared(summed_up(record.table).merge(named, on=["variant", "pair"]))
 
 
 def verdicts(record: Record) -> pd.DataFrame:
-    """Judge every variant by the share of the barrier that it removes, as `removed_share.judged` does."""
+    """Judge every variant by the share of the barrier that it removes, as `variants.judged` does."""
     return judged(pairs(record), PREDICTED)
 
 

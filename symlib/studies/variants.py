@@ -1,0 +1,137 @@
+"""Studies that train pairs of networks in several variants, and judge each by how much of the barrier it removes.
+
+The barrier of standard pairs counts as 0 removed and that of W-asymmetric pairs as 1. A reading of the comparison
+predicts of a variant that it removes more than half, or less; one-sided t-tests over pairs decide.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+from symlib.claims import ALPHA, p_above
+from symlib.interpolation import accuracy_drop, midpoint_barrier
+from symlib.records import Record
+from symlib.studies.shards import run_shards
+
+STANDARD, W_ASYM = "standard", "w-asym"
+OTHER = {"more": "less", "less": "more"}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a reading of the comparison says of a variant."""
+
+    reading: str  # how missing permutation symmetry is meant: "needed" or "enough"
+    removes: Literal["more", "less"]  # than half of the barrier
+
+
+def run_pairs(config, variants: Sequence[str], measure: Callable[..., Record], n_ticks: int) -> list[Record]:
+    """Run every pair of every variant as a shard of its own, all variants of one pair before the next pair.
+
+    Args:
+        config: With `science` (what a result depends on), `n_pairs`, `out` and `workers`.
+        variants: Their names.
+        measure: Gets the configuration, a variant and a pair, a folder for checkpoints and what to call as it goes on.
+        n_ticks: How often one shard calls it.
+    """
+    work = {
+        f"{variant.replace(' ', '-')}-{pair:03d}": (
+            config.science | {"variant": variant, "pair": pair},
+            partial(measure, config, variant, pair),
+        )
+        for pair in range(config.n_pairs)
+        for variant in variants
+    }
+    return run_shards(work, Path(config.out) / "shards" if config.out else None, config.workers, n_ticks)
+
+
+def summed_up(table: pd.DataFrame, keys: Sequence[str] = ("variant", "pair")) -> pd.DataFrame:
+    """Sum up every line of a table.
+
+    Args:
+        table: Columns lambda, test_loss (nats), test_accuracy, and those that name a line.
+        keys: The columns that name a line.
+
+    Returns:
+        One row per line: the keys, `barrier` (midpoint, nats), `drop` (accuracy, percentage points), and of the two
+        ends the means `end_loss` (nats) and `end_accuracy` (per cent); NaN for pairs that diverged.
+    """
+    rows = []
+    for names, line in table.groupby(list(keys), sort=False):
+        loss, accuracy = (torch.tensor(line[c].to_numpy())[None] for c in ("test_loss", "test_accuracy"))
+        found = {"barrier": midpoint_barrier(loss), "drop": accuracy_drop(accuracy)}
+        found |= {"end_loss": loss[0, [0, -1]].mean(), "end_accuracy": 100 * accuracy[0, [0, -1]].mean()}
+        rows.append(dict(zip(keys, names, strict=True)) | {name: float(value) for name, value in found.items()})
+    return pd.DataFrame(rows)
+
+
+def compared(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Add what a barrier is beside those of the standard and the W-asymmetric pair of the same number.
+
+    Args:
+        pairs: Columns variant, pair and barrier (nats); pair i has the same seeds in all variants.
+
+    Returns:
+        The columns `excess` (above the middle between the two, nats), `beyond` (above the W-asymmetric one, nats) and
+        `removed` (share of the standard one that is gone, W-asymmetric pairs being 1 on average); NaN where one of
+        the pairs diverged.
+    """
+    standard, w_asym = (
+        pairs["pair"].map(pairs[pairs["variant"] == name].set_index("pair")["barrier"]) for name in (STANDARD, W_ASYM)
+    )
+    whole = (standard - w_asym)[pairs["variant"] == STANDARD].mean()
+    barrier = pairs["barrier"]
+    return pairs.assign(
+        excess=barrier - (standard + w_asym) / 2, beyond=barrier - w_asym, removed=(standard - barrier) / whole
+    )
+
+
+def judged(pairs: pd.DataFrame, predicted: Mapping[str, Prediction]) -> pd.DataFrame:
+    """Judge every variant.
+
+    Args:
+        pairs: As `compared` returns it.
+        predicted: Variant -> what a reading says of it.
+
+    Returns:
+        One row per variant: n (pairs judged), diverged (pairs of its own), unpaired (pairs without a standard or
+        W-asymmetric one); means over judged pairs of barrier, end_loss, end_accuracy, removed and beyond, with the
+        95 % confidence half-width of the last, ci; p_more and p_less (of more and less than half removed); reading, and
+        verdict on it: "supports", "undermines" or "undecided", "-" without prediction. All is undecided unless the
+        standard barrier is above the W-asymmetric one.
+    """
+    apart = pairs.loc[pairs["variant"] == W_ASYM, "excess"].dropna().to_numpy()
+    decidable = p_above(-apart, 0) < ALPHA  # half of what lies between the two
+    rows = []
+    for variant, table in pairs.groupby("variant", sort=False):
+        whole = table.dropna(subset=["excess"])
+        excess = whole["excess"].to_numpy()
+        p = {"more": p_above(-excess, 0), "less": p_above(excess, 0)}
+        diverged, forecast = int(table["barrier"].isna().sum()), predicted.get(variant)
+        rows.append(
+            {"variant": variant, "n": len(whole), "diverged": diverged, "unpaired": len(table) - len(whole) - diverged}
+            | whole[["barrier", "end_loss", "end_accuracy", "removed", "beyond"]].mean().to_dict()
+            | {"ci": _half_width(whole["beyond"]), "p_more": p["more"], "p_less": p["less"]}
+            | {"reading": forecast.reading if forecast else "-", "verdict": _verdict(forecast, p, decidable)}
+        )
+    return pd.DataFrame(rows)
+
+
+def _half_width(values: pd.Series) -> float:
+    n = len(values)
+    return float(stats.t.ppf(0.975, n - 1) * values.std() / n**0.5) if n > 1 else np.nan
+
+
+def _verdict(forecast: Prediction | None, p: Mapping[str, float], decidable: bool) -> str:
+    if forecast is None:
+        return "-"
+    if decidable and p[forecast.removes] < ALPHA:
+        return "supports"
+    return "undermines" if decidable and p[OTHER[forecast.removes]] < ALPHA else "undecided"
