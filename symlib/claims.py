@@ -201,7 +201,7 @@ def judge(claim: Claim, kept: Sequence[Record]) -> Verdict:
     """
     quantities = import_module(f"symlib.studies.{claim.study}").quantities
     fitting = [record for record in kept if claim.needs.items() <= record.config.items()]
-    fitting.sort(key=_weight, reverse=True)
+    fitting.sort(key=weight, reverse=True)
     able = ((record, found) for record in fitting if claim.uses <= (found := quantities(record)).keys())
     best, found = next(able, (None, {}))
     if best is None:
@@ -217,7 +217,8 @@ def judge(claim: Claim, kept: Sequence[Record]) -> Verdict:
     return Verdict(claim, word, profile, len(values), ours, best)
 
 
-def _weight(record: Record) -> tuple[int, int]:
+def weight(record: Record) -> tuple[int, int]:
+    """Return what makes one record say more than another: the profile, then the number of networks."""
     counted = record.config.get("n_pairs", record.config.get("n_networks", 0))
     return PROFILES.index(record.config["profile"]), counted
 

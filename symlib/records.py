@@ -143,7 +143,7 @@ def keep(run: Path, runs: Path = ROOT / "runs", results: Path = RESULTS) -> Path
 
 
 def origin(named: Mapping[str, Record]) -> str:
-    """Return as text where records come from: commit, date, machine, time of all processes, versions, hash of the table.
+    """Return as text where records come from: commit, date, machine, time of all processes, versions, table.
 
     Args:
         named: What each record is called on the page, such as "shown" or "live".

@@ -6,12 +6,15 @@ import torch
 from symlib.asymmetry import Sigma
 from symlib.data.graphs import load_graph
 from symlib.plots import graph_connectivity as plots
+from symlib.plots.variants import verdict_table
 from symlib.studies import graph_connectivity as study
 from symlib.studies.graph_connectivity import (
+    ACTIVATION,
     VARIANTS,
     GraphConnectivity,
     Half,
     Variant,
+    activation_effects,
     graph_of,
     measure,
     pairs,
@@ -68,7 +71,7 @@ def test_alignment_changes_the_way_and_not_its_ends(record):
 
 def test_variants_differ_in_what_they_say_they_do():
     graph = load_graph("blocks")
-    populations = {name: start(small(), graph, variant, [0, 1]) for name, variant in VARIANTS.items()}
+    populations = {name: start(small(), graph, variant, 0) for name, variant in VARIANTS.items()}
     weight = "linears.1.weight"
     pinned = {name: one.constraint.pinned.get(weight) for name, one in populations.items()}
     assert all((pinned[name] is not None) == name.startswith("w-asym") for name in VARIANTS)
@@ -84,24 +87,38 @@ def test_variants_differ_in_what_they_say_they_do():
 
 
 def test_soft_gates_are_the_linear_activation():
-    found = run(small(variants=["half", "sigma"], epochs=30))
-    barrier = unaligned_barrier(found)
+    found = run(small(variants=["standard", "w-asym", "half", "sigma"], epochs=30))
+    barrier = unaligned(found).groupby("variant")["barrier"].mean()
     assert barrier["sigma"] == pytest.approx(barrier["half"], rel=0.02)
+    assert np.abs(quantities(found)["apart/sigma"]).max() < 0.02
+    effects = activation_effects(found)
+    assert effects["barriers of sigma-asymmetric networks are those of x / 2, to a tenth of the standard one"]
+    assert set(effects) < set(ACTIVATION) and not any("released" in said for said in effects)
 
 
-def unaligned_barrier(record):
-    found = pairs(record)
-    return found[found["method"] == "unaligned"].groupby("variant")["barrier"].mean()
+def test_pairs_have_pinned_entries_of_their_own():
+    graph = load_graph("blocks")
+    first, second = (start(small(), graph, VARIANTS["w-asym"], pair).constraint for pair in (0, 1))
+    assert first.fingerprint != second.fingerprint
 
 
-def test_statistics_at_the_ends_are_estimated_anew(record):
-    means = {s: pairs(record, s) for s in ("re-estimated", "as mixed")}
-    assert not np.allclose(means["re-estimated"]["barrier"], means["as mixed"]["barrier"])
+def test_statistics_at_the_ends_are_estimated_anew(record, monkeypatch):
+    seen = []
+    real = study.curves
+    monkeypatch.setattr(study, "curves", lambda a, b, *rest: seen.append(a) or real(a, b, *rest))
+    found = measure(small(), "w-asym", 0, None, lambda: None).table.set_index(["statistics", "lambda"])
+    graph, first = load_graph("blocks"), next(seen[0].members())
+    # In training mode BatchNorm takes the statistics of the whole graph.
+    model = start(small(), graph, VARIANTS["w-asym"], 0).model.train()
+    scores = torch.func.functional_call(model, {n: w.clone() for n, w in first.items()}, (graph.test,))
+    loss = torch.nn.functional.cross_entropy(scores, graph.y[graph.test])
+    assert found.loc[("re-estimated", 0.0), "test_loss"] == pytest.approx(float(loss), rel=1e-2)
+    assert found.loc[("as mixed", 0.0), "test_loss"] != pytest.approx(float(loss), rel=1e-2)
 
 
 def test_distance_is_taken_on_trainable_entries(record):
     graph = load_graph("blocks")
-    trained = start(small(), graph, VARIANTS["w-asym"], [0, 1])
+    trained = start(small(), graph, VARIANTS["w-asym"], 0)
     a, b = study._trainable(trained)
     index, _ = trained.constraint.pinned["linears.1.weight"]
     assert not a["linears.1.weight"].flatten()[index].any()
@@ -146,7 +163,7 @@ def test_diverged_pairs_are_counted_and_left_out(monkeypatch):
 
 
 def test_finished_pairs_are_not_trained_again(tmp_path, monkeypatch):
-    few = {"variants": ["w-asym"], "epochs": 2, "out": str(tmp_path)}
+    few = {"variants": ["standard", "w-asym"], "epochs": 2, "out": str(tmp_path)}
     once = run(small(**few))
     monkeypatch.setattr(study, "train", lambda *args: pytest.fail("trained twice"))
     pd.testing.assert_frame_equal(once.table, run(small(**few)).table)
@@ -157,6 +174,7 @@ def test_finished_pairs_are_not_trained_again(tmp_path, monkeypatch):
     [
         ({"variants": ["w-asim"]}, "variants.0"),
         ({"variants": []}, "variants"),
+        ({"variants": ["w-asym", "anchor"]}, "variants must include standard"),
         ({"dataset": "reddit"}, "dataset"),
         ({"n_points": 4}, "n_points must be odd"),
         ({"n_pair": 3}, "did you mean 'n_pairs'"),
@@ -173,12 +191,21 @@ def test_missing_graph_is_reported_before_any_work(tmp_path, monkeypatch):
         run(small(dataset="pubmed"))
 
 
+def test_variants_that_do_not_fit_are_refused_before_any_training(monkeypatch):
+    monkeypatch.setattr(study, "run_pairs", lambda *args: pytest.fail("trained"))
+    with pytest.raises(ValueError, match="n_fix|rows|pins"):
+        run(small(hidden=4))
+
+
 def test_figures_and_tables_show_every_variant(record):
     found = pairs(record)
     axes = plots.barrier_rows(found, "").axes[0]
     drawn = np.concatenate([line.get_xdata() for line in axes.lines[1::2]])
     assert sorted(drawn) == pytest.approx(sorted(found["barrier"]))
-    assert list(plots.removed_table(verdicts(record)).index) == small().variants
+    assert list(verdict_table(verdicts(record)).index) == small().variants
+    lines = plots.curve_panels(record.table, small().variants, {}, "").axes[0].lines
+    first = record.table.query("variant == 'standard' and method == 'unaligned' and statistics == 're-estimated'")
+    np.testing.assert_allclose(lines[0].get_ydata(), first.groupby("lambda")["test_loss"].mean())
     assert unaligned(record).groupby("variant")["removed"].mean()["w-asym"] == pytest.approx(1)
     scores = plots.score_table(record.about["networks"])
     assert (

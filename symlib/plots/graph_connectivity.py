@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from symlib.plots.style import Look, finished, legend_below, plain
+from symlib.plots.style import Look, finished, heading, legend_below, plain
 
 METHODS = {
     "unaligned": Look("as they are", "#444444", "o"),
@@ -41,24 +41,40 @@ def barrier_rows(pairs: pd.DataFrame, title: str) -> Figure:
     return finished(figure)
 
 
-def removed_table(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Return the table of verdicts as text, one row a variant.
+def curve_panels(table: pd.DataFrame, variants: Sequence[str], paper: Mapping[str, float], title: str) -> Figure:
+    """Draw test loss along the line, one panel a variant, with re-estimated statistics: mean over pairs and one sd.
 
     Args:
-        verdicts: As `removed_share.judged` returns it.
+        table: Columns variant, method, statistics, pair, lambda, test_loss (nats).
+        variants: What to show.
+        paper: Variant -> printed midpoint barrier (nats), drawn as a bar above the ends' mean.
+        title: What was run.
+
+    Source: Lim et al. (2024), Figure 3, right.
     """
-    removed = verdicts["removed"].map("{:.2f}".format) + " ± " + verdicts["sd"].map("{:.2f}".format)
-    shown = {
-        "variant": verdicts["variant"],
-        "pairs": verdicts["n"],
-        "diverged": verdicts["diverged"],
-        "barrier (nats)": verdicts["barrier"].map("{:.3f}".format),
-        "share removed": removed,
-        "p, more than half": verdicts["p_more"].map("{:.3f}".format),
-        "p, less than half": verdicts["p_less"].map("{:.3f}".format),
-        "missing symmetry as the reason": verdicts["verdict"],
-    }
-    return pd.DataFrame(shown).set_index("variant")
+    columns = min(len(variants), 4)
+    rows = -(-len(variants) // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(7.6, 2.2 * rows + 0.7), sharex=True, sharey=True, layout="constrained", squeeze=False
+    )
+    shown = table[table["statistics"] == "re-estimated"]
+    for axes, variant in zip(grid.flat, variants, strict=False):
+        for method, points in shown[shown["variant"] == variant].groupby("method", sort=False):
+            wide, look = points.pivot(index="lambda", columns="pair", values="test_loss"), METHODS[method]
+            mean, sd = wide.mean(axis=1), wide.std(axis=1, ddof=1)
+            axes.plot(wide.index, mean, look.marker, ls="-", color=look.colour, markevery=len(wide) // 2, ms=4, lw=1.5)
+            axes.fill_between(wide.index, mean - sd, mean + sd, color=look.colour, alpha=0.15, lw=0)
+            if method == "unaligned" and variant in paper:
+                ends = mean.iloc[[0, -1]].mean()
+                axes.plot(0.5, ends + paper[variant], "x", color="#111111", ms=6)
+        axes.set_title(variant, loc="left", fontsize="medium")
+        plain(axes)
+    for axes in grid.flat[len(variants) :]:
+        axes.set_visible(False)
+    figure.supxlabel("mixing weight λ of the second network", fontsize="medium")
+    figure.supylabel("test loss (nats)", fontsize="medium")
+    heading(figure, title)
+    return finished(figure)
 
 
 def score_table(networks: Mapping[str, Mapping[str, Sequence[float]]]) -> pd.DataFrame:
