@@ -46,7 +46,7 @@
 
 # %% tags=["parameters"]
 profile = "quick"  # quick | cpu | paper | custom
-statements = ["anisotropy"]  # what is measured; the files in symlib/studies/statements
+statements = ["anisotropy"]  # files in symlib/studies/statements
 n_repeats = 5  # draws of all random layers, at least 2
 base_seed = 0  # everything random is derived from it
 workers = 1  # processes
@@ -84,8 +84,8 @@ lines = [
     f"share of masks beyond their bound         {found['exceptions'].max():.3f}",
     f"bound / mean anisotropy, random subspace  {found['looseness'].mean():.1f}",
     f"power of the coherence                    {power.mean():.2f} (theory 0.50)",
-    f"mean anisotropy, random subspace          {random.mean():.3f}"
-    f" (independent program {REFERENCE['random']})",
+    f"mean anisotropy, random subspace          {random.mean():.3f}",
+    f"    by an independent program             {REFERENCE['random']}",
 ]
 print("\n".join(lines))
 
@@ -97,7 +97,11 @@ plots.anisotropy_by_coherence(rows, REFERENCE, title)
 # %% [markdown]
 # ## When an assumption is dropped
 #
-# Now let the mask look. It pins as many entries as before, and over the draw each entry as often, but within a row all copies of a number go before any copy of another one goes. Entries of a
+# *Entries of a row depend on each other.* Toss one coin for a whole row: a neuron has all of its inputs or none, each entry as often as before. Then $S_i$ is $I$ or 0, and more masks than the bound allows are beyond it, one in twenty.
+#
+# *The subspace is chosen by a mask.* Independent entries, but the two numbers that the inputs carry are spread over just those inputs that one neuron has pinned. Its $S_i$ is 0, however small the coherence.
+#
+# *Both.* A mask pins as many entries as before, and over the draw each entry as often, but within a row all copies of a number go before any copy of another one goes. Entries of a
 # row depend on each other, in the way that the subspace makes most of. Low coherence then protects nothing: two of the 16 numbers are lost to each neuron, $S_i$ has the eigenvalue 0,
 # and its distance from $\mu I$ is $\mu$ whatever the coherence. Where the coherence is lowest and the bound says most, every such mask is beyond it.
 
@@ -107,10 +111,16 @@ lines = ["coherence   independent   masks that look   bound   beyond it"]
 for nu in sorted(chosen):
     beyond = rows["chosen exceptions", nu].mean()
     bound = rows["copies bound", nu].mean()
-    lines.append(
-        f"{nu:>9.3f}{independent[nu].mean():>14.3f}{chosen[nu].mean():>18.3f}"
-        f"{bound:>8.2f}{beyond:>12.0%}"
-    )
+    row = f"{nu:>9.3f}{independent[nu].mean():>14.3f}{chosen[nu].mean():>18.3f}"
+    lines.append(row + f"{bound:>8.2f}{beyond:>12.0%}")
+coin, looking = (found[f"exceptions/{name}"].mean() for name in ("coin", "looking"))
+coherence = rows["looking coherence", 0.0].mean()
+lines += [
+    "",
+    f"one coin a row: beyond the bound, lowest coherence    {coin:.0%}",
+    f"a plane inside pinned inputs: beyond the bound        {looking:.0%}",
+    f"    its coherence                                     {coherence:.3f}",
+]
 print("\n".join(lines))
 
 # %% [markdown]

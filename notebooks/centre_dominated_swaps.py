@@ -42,7 +42,7 @@
 
 # %% tags=["parameters"]
 profile = "quick"  # quick | cpu | paper | custom
-statements = ["centre costs"]  # what is measured; the files in symlib/studies/statements
+statements = ["centre costs"]  # files in symlib/studies/statements
 n_repeats = 10  # draws of all random layers, at least 2
 base_seed = 0  # everything random is derived from it
 workers = 1  # processes
@@ -68,7 +68,7 @@ print("shown:", title)
 # ## As long as little is learnt
 #
 # Layers of 64 neurons with 512 inputs that fill 32 dimensions; 64 entries of each row are constants of standard deviation 1. The trainable entries are drawn too, with a standard deviation that is raised. The second assumption alone leaves
-# a ratio of about 1.04, because $S_i$ is close to $\mu I$ but not equal to it.
+# a ratio slightly above 1, because $S_i$ is close to $\mu I$ but not equal to it.
 
 # %%
 from symlib.studies.statements.centre_costs import REFERENCE, TRAINED
@@ -117,7 +117,7 @@ lines += ["", f"without constants, exchanges that cost less than nothing: {below
 print("\n".join(lines))
 
 # %% [markdown]
-# *No constants.* The approximation is 0 for every exchange. The exact costs of a layer at the start of training are not: about a third of them is negative, so exchanging the two neurons would make the layer cheaper.
+# *No constants.* The approximation is 0 for every exchange. The exact costs of a layer at the start of training are not: many of them are negative, so exchanging the two neurons would make the layer cheaper.
 # With zeros in place of constants nothing ties a function to its neuron.
 #
 # ## What the statement does not say

@@ -36,7 +36,7 @@
 
 # %% tags=["parameters"]
 profile = "quick"  # quick | cpu | paper | custom
-statements = ["centre spacing"]  # what is measured; the files in symlib/studies/statements
+statements = ["centre spacing"]  # files in symlib/studies/statements
 n_repeats = 20  # draws of all random layers, at least 2
 base_seed = 0  # everything random is derived from it
 workers = 1  # processes
@@ -65,7 +65,7 @@ print("shown:", title)
 # differences in double precision; formed by products, those in one dimension would vanish.
 
 # %%
-from symlib.studies.statements.centre_spacing import DIMENSIONS, REFERENCE
+from symlib.studies.statements.centre_spacing import DIMENSIONS, FAMILIES, REFERENCE
 
 lines = ["dimension   power     theory   independent program"]
 for k in DIMENSIONS:
@@ -84,12 +84,14 @@ plots.spacing_by_width(rows_of(kept, "centre spacing"), title)
 #
 # Give the centres coordinates of 1 and −1 with equal probability: the same variance, no density. There are $2^k$ places for them, so as soon as the layer is wider than that two neurons share
 # a centre, the spacing is 0 and no power law describes it. That is what constants of one size would do to inputs that lie along single coordinates. In 32 dimensions there are so many places that it makes no difference.
+# Centres that are not independent need not be apart either: if the second half of the neurons repeats the constants of the first, a density does not help.
 
 # %%
-lines = ["layers with two equal centres, widths 16 to 1024", "dimension   Gaussian     signs"]
+lines = ["layers with two equal centres, widths 16 to 1024"]
+lines += ["dimension   Gaussian     signs   repeated"]
 for k in DIMENSIONS:
-    shares = [found[f"coincide/{family}/{k}"].mean() for family in ("gaussian", "signs")]
-    lines.append(f"{k:>9}{shares[0]:>11.0%}{shares[1]:>10.0%}")
+    shares = [found[f"coincide/{family}/{k}"].mean() for family in FAMILIES]
+    lines.append(f"{k:>9}" + "".join(f"{share:>10.0%} " for share in shares).rstrip())
 print("\n".join(lines))
 
 # %% [markdown]

@@ -91,8 +91,10 @@ plots.barrier_rows(pairs(kept), title(**kept.config))
 
 # %% mystnb={"figure": {"caption": "Test loss along the line, mean over pairs with a band of one standard deviation. Crosses: the barrier that the paper prints, on another graph, above the mean of our ends.", "name": "fig-graph-lines"}, "image": {"alt": "Panels of test loss against the mixing weight from 0 to 1, one for each of four variants, with curves for pairs as they are and for aligned ones, and a cross for the paper's number."}}
 verdicts_here = [v for v in claims.scoreboard() if v.claim.study == "graph_connectivity"]
-printed = {name: mean for name, (mean, _) in claims.printed(verdicts_here, "barrier").items()}
-shown = [v for v in ("standard", "sigma", "w-asym sigma", "w-asym") if v in kept.config["variants"]]
+paper = claims.printed(verdicts_here, "barrier")
+printed = {name: mean for name, (mean, _) in paper.items()}
+in_table_1 = ("standard", "sigma", "w-asym sigma", "w-asym")
+shown = [v for v in in_table_1 if v in kept.config["variants"]]
 plots.curve_panels(kept.table, shown, printed, title(**kept.config))
 
 # %% [markdown]

@@ -41,7 +41,7 @@
 
 # %% tags=["parameters"]
 profile = "quick"  # quick | cpu | paper | custom
-statements = ["input permutations"]  # what is measured; the files in symlib/studies/statements
+statements = ["input permutations"]  # files in symlib/studies/statements
 n_repeats = 5  # draws of all random layers, at least 2
 base_seed = 0  # everything random is derived from it
 workers = 1  # processes
@@ -76,8 +76,9 @@ said = "yes, to 1e-12" if found["exchange"].max() < 1e-12 else "no"
 lines = [f"closed form = change, for exchanges: {said}", ""]
 lines += ["neurons   least change (in units)   closed form off for cycles of three"]
 for m in WIDTHS:
-    least, cycle = (found[f"{what}/{m}"] for what in ("least/distinct", "closed form/cycle"))
-    lines.append(f"{m:>7}{least.mean():>15.2f} ± {least.std(ddof=1):.2f}{cycle.mean():>34.0%}")
+    least, cycle = found[f"least/distinct/{m}"], found[f"closed form/cycle/{m}"]
+    change = f"{least.mean():>15.2f} ± {least.std(ddof=1):.2f}"
+    lines.append(f"{m:>7}{change}{cycle.mean():>34.0%}")
 print("\n".join(lines))
 
 # %% mystnb={"figure": {"caption": "The least that any exchange of two inputs moves the centres, in units of the theory, against the width of the layer. Mean and standard deviation over repeats.", "name": "fig-input-permutations"}, "image": {"alt": "Circles for a random subspace rise from about 1.2 towards the dotted line at the root of 2. Squares for inputs that come in copies, and triangles for two inputs with the same constants, lie at zero for every width."}}
@@ -100,7 +101,8 @@ zero = {
 }
 lines = ["least change over all exchanges, largest of all draws and widths"]
 for meaning, name in zero.items():
-    lines.append(f"{meaning:<36}{max(found[f'least/{name}/{m}'].max() for m in WIDTHS):.3g}")
+    worst = max(found[f"least/{name}/{m}"].max() for m in WIDTHS)
+    lines.append(f"{meaning:<36}{worst:.3g}")
 print("\n".join(lines))
 
 # %% [markdown]

@@ -259,7 +259,7 @@ def scoreboard_text(verdicts: Sequence[Verdict]) -> str:
 def scoreboard_markdown() -> str:
     """Return the scoreboard as the table that the book's page includes."""
     verdicts = scoreboard()
-    head = "| claim | what the paper says | verdict | profile | n | ours | paper |\n|---|---|---|---|--:|--:|--:|\n"
+    head = "| claim | in words | verdict | profile | n | ours | paper |\n|---|---|---|---|--:|--:|--:|\n"
     rows = [
         f"| [`{v.claim.id}`](../{v.claim.page}) | {v.claim.statement} | **{v.word}** | {v.profile} | {v.n} "
         f"| {_unbroken(v.ours)} | {_unbroken(v.claim.printed)} |"

@@ -13,6 +13,7 @@ from symlib.plots.style import Look, finished, heading, plain
 ACTIVATIONS = {
     "relu": Look("ReLU", "#0072B2", "o"),
     "gelu": Look("GELU", "#D55E00", "s"),
+    "step": Look("a step", "#CC79A7", "D"),
     "relu, unseen inputs": Look("ReLU, most inputs unseen by F", "#E69F00", "^"),
 }
 DIMENSIONS = ("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#444444", "v")

@@ -1,4 +1,4 @@
-"""Coherence controls anisotropy: masks drawn without looking at the inputs against their bound, and masks that look."""
+"""Coherence controls anisotropy: masks that are independent of each other and of the inputs, and masks that are not."""
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,10 @@ REFERENCE = {"random": 0.122, "axes": 0.776}
 
 
 def rows(source: torch.Generator) -> Rows:
-    """Return coherence, mean anisotropy, bound and number of exceptions of 400 masks on each subspace.
+    """Return coherence, mean anisotropy, bound and share of exceptions of 400 masks on each subspace.
 
-    A random subspace, whose coherence is another one in each draw, stands at 0.
+    A random subspace, whose coherence is another one in each draw, stands at 0. Three families drop an assumption:
+    "coin" rows are trainable or pinned as a whole, "looking" is a subspace inside what one mask pins, "chosen" both.
     """
     D = torch.rand(N_MASKS, N_INPUTS, generator=source) < TRAINABLE
     found = _measured("random", 0.0, D, random_subspace(DIMENSION, source))
@@ -26,7 +27,21 @@ def rows(source: torch.Generator) -> Rows:
         plane = copied_axes(DIMENSION, n)
         found += _measured("copies", 1 / n, D, plane)
         found += _measured("chosen", 1 / n, chosen_masks(source), plane)
-    return found
+        found += _measured("coin", 1 / n, (torch.rand(N_MASKS, 1, generator=source) < TRAINABLE).expand_as(D), plane)
+    return found + _measured("looking", 0.0, D[:1], inside(~D[0]))
+
+
+def inside(pinned: Tensor) -> Subspace:
+    """Return a plane of inputs of which a neuron sees nothing: two numbers, copied over its pinned inputs.
+
+    Args:
+        pinned: Shape (inputs,), bool.
+    """
+    places = pinned.nonzero().squeeze(1)
+    places = places[: len(places) // 2 * 2]
+    basis = torch.zeros(len(pinned), 2, dtype=torch.float64)
+    basis[places] = torch.eye(2, dtype=torch.float64).repeat(len(places) // 2, 1) * (2 / len(places)) ** 0.5
+    return Subspace(basis, 1.0)
 
 
 def chosen_masks(source: torch.Generator) -> Tensor:
@@ -39,7 +54,7 @@ def chosen_masks(source: torch.Generator) -> Tensor:
 
 
 def _measured(family: str, x: float, D: Tensor, plane: Subspace) -> Rows:
-    found, bound = anisotropies(D, plane, TRAINABLE), anisotropy_bound(D, plane.coherence, DIMENSION, DELTA)
+    found, bound = anisotropies(D, plane, TRAINABLE), _bound(plane)
     measured = {
         "coherence": plane.coherence,
         "mean": float(found.mean()),
@@ -47,6 +62,11 @@ def _measured(family: str, x: float, D: Tensor, plane: Subspace) -> Rows:
         "exceptions": float((found > bound).double().mean()),
     }
     return [(f"{family} {what}", x, value) for what, value in measured.items()]
+
+
+def _bound(plane: Subspace) -> float:
+    mask = torch.arange(N_INPUTS) < round(TRAINABLE * N_INPUTS)  # of exactly the expected share
+    return anisotropy_bound(mask, plane.coherence, plane.dimension, DELTA)
 
 
 def quantities(table: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -58,4 +78,6 @@ def quantities(table: pd.DataFrame) -> dict[str, np.ndarray]:
         "looseness": (table["random bound", 0.0] / table["random mean", 0.0]).to_numpy(),
         "exceptions": independent.max(axis=1).to_numpy(),
         "exceptions/chosen": table["chosen exceptions", 1 / COPIES[-1]].to_numpy(),
+        "exceptions/coin": table["coin exceptions", 1 / COPIES[-1]].to_numpy(),
+        "exceptions/looking": table["looking exceptions", 0.0].to_numpy(),
     }

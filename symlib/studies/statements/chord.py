@@ -13,8 +13,12 @@ from symlib.studies.statements.layers import N_NEURONS, Rows, normal, random_sub
 
 BETAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 SMALL_BETAS = 5  # the first so many show the power law
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "gelu": F.gelu}
-POWERS = {"relu": 1.5, "gelu": 2.0, "relu, unseen inputs": 1.0}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "gelu": F.gelu,
+    "step": lambda z: (z > 0).to(z),
+}
+POWERS = {"relu": 1.5, "gelu": 2.0, "step": 0.5, "relu, unseen inputs": 1.0}
 UNSEEN = 0.9  # share of the inputs on which the fixed weights vanish, where that assumption is dropped
 N_FITTED = 24  # inputs, few enough for one read-out to fit both ends
 # From an independent program with random draws of its own, for ReLU.
