@@ -1,10 +1,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 
+from symlib.asymmetry import Standard, WAsymmetry, constraint
+from symlib.networks.mlp import MLP
 from symlib.plots.variants import verdict_table
-from symlib.studies.variants import Prediction, compared, judged, summed_up
+from symlib.population import initialise, logits
+from symlib.seeds import generator
+from symlib.studies.variants import Prediction, aligned, compared, judged, separation, summed_up
 
 USUAL = {"standard": [1.0, 1.1, 0.9], "w-asym": [0.0, 0.01, -0.01]}
 PREDICTED = {"anchor": Prediction("needed", "less"), "zeros": Prediction("enough", "more")}
@@ -84,3 +89,32 @@ def test_table_says_what_was_judged():
     text = verdict_table(judged(pairs_of(USUAL | {"anchor": [0.0, 0.1, 0.0]}), PREDICTED), str.upper)
     assert text.loc["ANCHOR", "missing symmetry is"] == "needed: undermines"
     assert text.loc["STANDARD", "missing symmetry is"] == "-" and text.loc["W-ASYM", "share removed"] == "1.00"
+
+
+def test_separation_is_taken_on_trainable_entries():
+    model = MLP([4, 3, 2])
+    fixed = constraint(model, WAsymmetry([2, 1], 1.0), 0)
+    pair = initialise(model, fixed, [0, 1])
+    found = separation(pair)
+    squares = 0.0
+    for name, w in pair.params.items():
+        D = fixed.D.get(name, torch.ones_like(w[0], dtype=torch.bool))
+        squares += float((w[0][D] - w[1][D]).double().square().sum())
+    assert found["distance"] == pytest.approx([squares**0.5]) and found["n_trainable"] == [4 * 3 + 3 * 2 + 11 - 8]
+    # Pinned entries count for nothing, even if they differ.
+    moved = {
+        name: w + 100 * ~fixed.D[name] * torch.tensor([0.0, 1.0])[:, None, None] if name in fixed.D else w
+        for name, w in pair.params.items()
+    }
+    assert separation(pair.holding(moved))["distance"] == pytest.approx(found["distance"])
+
+
+def test_aligned_networks_compute_what_they_did():
+    model = MLP([4, 6, 2])
+    pair = initialise(model, constraint(model, Standard(), 0), [0, 1])
+    x = torch.randn(50, 4, generator=generator("aligned"))
+    moved = aligned(pair[:1], pair[1:], x, generator("match"))
+    assert set(moved) == {"git-rebasin", "activation-matching"}
+    for network in moved.values():
+        torch.testing.assert_close(logits(network, x), logits(pair[1:], x), rtol=1e-4, atol=1e-5)
+        assert not torch.equal(network.params["linears.0.weight"], pair[1:].params["linears.0.weight"])

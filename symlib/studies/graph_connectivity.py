@@ -18,12 +18,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from symlib import records
-from symlib.alignment.activation_matching import activation_matching
-from symlib.alignment.permutation import permute_members, unconstrained
+from symlib.alignment.permutation import unconstrained
 from symlib.alignment.repair import reestimate
-from symlib.alignment.tracing import specification
-from symlib.alignment.weight_matching import weight_matching
-from symlib.asymmetry import Asymmetry, Sigma, Standard, activation_for, constraint, n_trainable
+from symlib.asymmetry import Asymmetry, Sigma, Standard, activation_for, constraint
 from symlib.claims import Increasing, Near
 from symlib.config import Config
 from symlib.data.graphs import Graph, load_graph, verify_graph
@@ -35,13 +32,22 @@ from symlib.presets import LIM_GNN, SIGMA_GNN
 from symlib.records import Record
 from symlib.seeds import generator, seed
 from symlib.studies.shards import joined_facts, refuse_missing_device
-from symlib.studies.variants import STANDARD, W_ASYM, Prediction, compared, judged, run_pairs, summed_up
+from symlib.studies.variants import (
+    STANDARD,
+    W_ASYM,
+    Prediction,
+    aligned,
+    compared,
+    judged,
+    run_pairs,
+    separation,
+    summed_up,
+)
 from symlib.training import Recipe, linear_warmup, train
 
 STUDY = "graph_connectivity"
 SHARES = (0.54, 0.18)  # of nodes for training and validation in ogbn-arxiv; the rest is for testing
 LOOK_EVERY = 10  # epochs between two looks at the accuracies
-RESTARTS = 3  # of weight matching
 
 NONE = Standard()
 
@@ -263,23 +269,13 @@ def _accuracies(population: Population, graph: Graph, *sets: Tensor) -> list[Ten
 
 def _scores(trained: Population, graph: Graph, losses: Tensor, seen: Tensor) -> dict:
     """Return what the networks scored, and how far the two of the pair are apart."""
-    a, b = (torch.cat([w.flatten() for w in one.values()]) for one in _trainable(trained))
     return {
         "train_loss": losses[-1].tolist(),
         "train_accuracy": seen[-1, 0].tolist(),
         "best_train_accuracy": seen[:, 0].amax(0).tolist(),
         "best_valid_accuracy": seen[:, 1].amax(0).tolist(),
         "test_accuracy": _accuracies(trained, graph, graph.test)[0].tolist(),
-        "distance": [float((a - b).norm())],
-        "n_trainable": [n_trainable(trained.model, trained.constraint)],
-    }
-
-
-def _trainable(population: Population) -> Iterator[dict[str, Tensor]]:
-    """Yield the weights of each network with pinned entries, which are equal in both, left at 0."""
-    D = population.constraint.D
-    for i in range(len(population)):
-        yield {name: w[i] * D[name].to(w) if name in D else w[i] for name, w in population.params.items()}
+    } | separation(trained)
 
 
 def _lines(
@@ -287,7 +283,9 @@ def _lines(
 ) -> Iterator[pd.DataFrame]:
     """Yield the lines of a pair: as it is, and aligned; with statistics re-estimated, and as mixed."""
     first, second = trained[:1], trained[1:]
-    ends = {"unaligned": second} | (_aligned(config, pair, first, second, graph) if variant.symmetric else {})
+    ends = {"unaligned": second}
+    if variant.symmetric:
+        ends |= aligned(first, second, graph.train, generator(config.base_seed, "match", pair))
     lambdas = mixing_weights(config.n_points)
     for method, end in ends.items():
         for statistics, between in {"re-estimated": partial(_mended, graph), "as mixed": line}.items():
@@ -298,19 +296,6 @@ def _lines(
 
 def _mended(graph: Graph, a: Population, b: Population, lambdas: Tensor) -> Population:
     return reestimate(line(a, b, lambdas), graph.train)
-
-
-def _aligned(
-    config: GraphConnectivity, pair: int, first: Population, second: Population, graph: Graph
-) -> dict[str, Population]:
-    """Return the second network with its units reordered in two ways."""
-    spec = specification(first.model, graph.train[:2])
-    a, b = next(first.members()), next(second.members())
-    found = {
-        "git-rebasin": weight_matching(a, b, spec, generator(config.base_seed, "match", pair), RESTARTS),
-        "activation-matching": activation_matching(first.model, a, b, spec, graph.train),
-    }
-    return {method: permute_members(spec, [one], second, graph.test[:100]) for method, one in found.items()}
 
 
 def pairs(record: Record, statistics: str = "re-estimated") -> pd.DataFrame:

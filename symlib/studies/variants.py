@@ -14,13 +14,21 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
+from torch import Tensor
 
+from symlib.alignment.activation_matching import activation_matching
+from symlib.alignment.permutation import permute_members
+from symlib.alignment.tracing import specification
+from symlib.alignment.weight_matching import weight_matching
+from symlib.asymmetry import n_trainable
 from symlib.claims import ALPHA, p_above
 from symlib.interpolation import accuracy_drop, midpoint_barrier
+from symlib.population import Population
 from symlib.records import Record
 from symlib.studies.shards import run_shards
 
 STANDARD, W_ASYM = "standard", "w-asym"
+RESTARTS = 3  # of weight matching
 OTHER = {"more": "less", "less": "more"}
 
 
@@ -50,6 +58,39 @@ def run_pairs(config, variants: Sequence[str], measure: Callable[..., Record], n
         for variant in variants
     }
     return run_shards(work, Path(config.out) / "shards" if config.out else None, config.workers, n_ticks)
+
+
+def aligned(first: Population, second: Population, seen: Tensor, source: torch.Generator) -> dict[str, Population]:
+    """Return the second network of a pair with its units reordered in two ways.
+
+    Args:
+        first: One network.
+        second: The network whose units are reordered to match it; of an architecture that allows it.
+        seen: Inputs that activations are compared on, shape (n, ...).
+        source: For the order in which weight matching visits layers.
+    """
+    spec = specification(first.model, seen[:2])
+    a, b = next(first.members()), next(second.members())
+    found = {
+        "git-rebasin": weight_matching(a, b, spec, source, RESTARTS),
+        "activation-matching": activation_matching(first.model, a, b, spec, seen),
+    }
+    return {method: permute_members(spec, [one], second, seen[:100]) for method, one in found.items()}
+
+
+def separation(pair: Population) -> dict[str, list[float]]:
+    """Return the Euclidean distance between the trainable entries of two networks, and how many there are.
+
+    Pinned entries, which are equal in both, are left out, and so are statistics of BatchNorm.
+
+    Source: Lim et al. (2024), appendix A.
+    """
+    D = pair.constraint.D
+    squares = [
+        ((w[0] - w[1]) * D[name].to(w) if name in D else w[0] - w[1]).double().square().sum()
+        for name, w in pair.params.items()
+    ]
+    return {"distance": [float(sum(squares) ** 0.5)], "n_trainable": [n_trainable(pair.model, pair.constraint)]}
 
 
 def summed_up(table: pd.DataFrame, keys: Sequence[str] = ("variant", "pair")) -> pd.DataFrame:
