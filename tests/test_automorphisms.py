@@ -422,6 +422,7 @@ def test_study_reports_what_the_theorem_and_its_counterexamples_say(record):
     for name, n in {"agreement/standard": 2, "trivial/w-asym 0": 4, "trivial/w-asym 1": 4}.items():
         assert found[name].tolist() == [1.0] * n, name
     assert found["agreement/nameless"].tolist() == [1.0]
+    assert found["agreement/nameless w-asym 0"].tolist() == [1.0, 1.0]
     # Without constants the stem of the ResNet-8 has no mask, and the induction stops there.
     assert found["certified/w-asym 0"].tolist() == [1, 1, 0, 0] and found["certified/w-asym 1"].tolist() == [1] * 4
     assert found["assumption/equal rows and columns"].tolist() == found["assumption/isolated units"].tolist() == [2, 2]
@@ -437,6 +438,17 @@ def test_study_draws_other_masks_in_every_draw(monkeypatch):
     )
     study.counts("MLP 5-5-4-2", 2, 0)
     assert len({fixed.fingerprint for fixed in given}) == 1 + 2 * len(study.SIGMAS)
+
+
+def test_study_counts_masked_networks_without_names_of_layers_too(monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        study, "graph_of", lambda spec, fixed, named: given.append((fixed.D, named)) or graph_of(spec, fixed, named)
+    )
+    study.counts("MLP 5-5-4-2", 2, 0)
+    study.counts("ResNet-8", 2, 0)  # entries of a kernel would have to be told apart
+    nameless = [bool(D) and not all(mask.all() for mask in D.values()) for D, named in given if not named]
+    assert nameless == [False, True, True]
 
 
 def test_study_keeps_counts_as_text(record):
@@ -457,6 +469,7 @@ def test_figure_of_counts_shows_every_architecture(record):
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["MLP 4-4-1", "ResNet-8, whole filters"]
     standard, *masked = (line.get_xdata() for line in axes.lines)
+    assert len(masked) == 2  # the two sigma_F; graphs without names of layers are left out
     np.testing.assert_allclose(standard, [np.log10(24), 275.688], rtol=1e-5)
     assert all((xs == 0).all() for xs in masked)
 

@@ -5,13 +5,22 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.special import jv
 from torch import nn
 from torch.func import functional_call
 
 from symlib.asymmetry import Standard, Syre, WAsymmetry, constraint
 from symlib.seeds import generator
-from symlib.theory.approximated_targets import ACTIVATIONS, TARGETS, Polynomial, approximated, drawn_masks
-from symlib.theory.bias_free import least_error, linear_error
+from symlib.theory.approximated_targets import (
+    ACTIVATIONS,
+    TARGETS,
+    Polynomial,
+    approximated,
+    drawn_masks,
+    grid,
+    polynomial_error,
+    sine,
+)
 from symlib.theory.block_draws import independent_map, masks_with_splits, random_columns, with_splits
 from symlib.theory.block_splits import BLOCK, split_blocks
 from symlib.theory.construction_failure import (
@@ -22,6 +31,7 @@ from symlib.theory.construction_failure import (
     two_pairs_bound,
 )
 from symlib.theory.linear_pairs import PinnedMap, pinned_map, realise
+from symlib.theory.linear_plus_even import least_error, linear_error
 from symlib.theory.random_features import fitted_second_map, random_first_map
 from symlib.theory.universal_approximation import INNER, WEIGHTS, converted, padded, refuse_activation, wide_network
 
@@ -222,6 +232,12 @@ def test_random_columns_are_sets_of_equal_chance():
     assert (counts - 3000).abs().max() < 5 * 3000**0.5
 
 
+@pytest.mark.parametrize("n_fix", [-1, 6])
+def test_impossible_numbers_of_pinned_entries_are_refused(n_fix):
+    with pytest.raises(ValueError, match=f"n_fix must lie between 0 and the 5 entries of a row, got {n_fix}"):
+        random_columns(10, 5, n_fix, generator("refused"))
+
+
 def test_only_blocks_without_a_split_are_drawn_again():
     source, asymmetry = generator("again"), WAsymmetry(1, 2.0)
     inner = independent_map(BLOCK * 32, 32, asymmetry, source)
@@ -326,12 +342,32 @@ def test_without_a_constant_input_the_sine_stays_a_line_and_the_cosine_starts_at
     assert x[199].abs() < 1e-15 and cosine.four[199].abs() < 1e-9 and cosine.error > 1 - 1e-9
 
 
-def test_polynomial_activations_are_converted_exactly_and_approximate_nothing(masks):
+def test_polynomial_activations_are_converted_exactly_into_parabolas(masks):
     refuse_activation(Polynomial())
     found = approximated(TARGETS["sine, polynomial"], N, masks[0], 0)
     assert found.difference < 1e-10 and found.error > 0.88
     parabola = np.polynomial.Polynomial.fit(found.x[:, 0], found.four, 2)
     np.testing.assert_allclose(parabola(found.x[:, 0].numpy()), found.four, atol=1e-9)
+
+
+def test_four_layers_of_a_polynomial_activation_are_polynomials_of_degree_8_whatever_the_weights():
+    source, x = generator("degree"), grid(1, 401)
+    free = {name: gaussian(*w.shape, source=source) for name, w in wide_network(6, 1, Polynomial()).named_parameters()}
+    scaled = {name: 2 * weight / weight.shape[1] ** 0.5 for name, weight in free.items()}
+    y = functional_call(wide_network(6, 1, Polynomial()), scaled, padded(x, 6))[:, 0]
+    missed = [
+        float((torch.as_tensor(np.polynomial.Chebyshev.fit(x[:, 0], y, d)(x[:, 0].numpy())) - y).abs().max())
+        for d in (7, 8)
+    ]
+    assert missed[1] < 1e-10 * float(y.abs().max()) < missed[0]
+
+
+def test_degree_8_is_enough_for_the_sine_and_not_for_one_that_turns_ten_times():
+    # Chebyshev coefficients of sin(a x) are Bessel functions, 2 J_k(a) for odd k; the first one missing is the largest.
+    assert polynomial_error(sine, 8) == pytest.approx(2 * jv(9, 3.0), rel=0.1)
+    # Ten extremes between -1 and 1 leave any polynomial of degree 8 an error of 1, or it had nine roots.
+    assert polynomial_error(lambda x: torch.sin(15 * x), 8) > 1
+    assert polynomial_error(lambda x: x**8 - x, 8) < 1e-13
 
 
 def test_padding_puts_the_constant_first():

@@ -19,14 +19,14 @@ Unit = tuple[int, int]  # layer, counted from the inputs on, and place in it
 
 
 def automorphism_counts(counted: pd.DataFrame, title: str) -> Figure:
-    """Draw how many automorphisms each architecture has under each intervention.
+    """Draw how many automorphisms each architecture has under each intervention, if layers have names.
 
     Args:
         counted: Columns case, intervention, log10; rows of the same case and intervention are draws.
         title: What was run.
     """
-    middle = counted.groupby(["case", "intervention"], sort=False)["log10"].mean().unstack(sort=False)
-    middle = middle.drop(columns="nameless", errors="ignore")
+    named = counted[~counted["intervention"].str.startswith("nameless")]
+    middle = named.groupby(["case", "intervention"], sort=False)["log10"].mean().unstack(sort=False)
     figure, axes = plt.subplots(figsize=(7.0, 0.29 * len(middle) + 1.5), layout="constrained")
     places = np.arange(len(middle))[::-1]
     looks = {name: intervention_look(name) for name in middle}

@@ -8,9 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from symlib.plots.style import Look, finished, heading, legend_below, plain
-from symlib.studies.universal_approximation import EXPERIMENTS
 from symlib.theory.approximated_targets import Approximation
-from symlib.theory.construction_failure import construction_bound, no_split_bound, two_pairs_bound
 
 CONSTANT = Look("one constant input", "#009E73", "o")
 ZEROS = Look("padded with zeros", "#D55E00", "s")
@@ -29,7 +27,7 @@ N_FIX = {
     4: Look("n_fix = 4", "#009E73", "^"),
 }
 CONDITIONS = {"paper": "at most one pair shares an input", "split": "a split into 12 and 12"}
-BOUNDS = {"paper": two_pairs_bound, "split": no_split_bound}
+EXPERIMENTS = Look("n_fix = 64 (experiments)", "#CC79A7", "*")
 
 
 def surfaces(found: Mapping[int, Approximation], title: str) -> Figure:
@@ -101,27 +99,25 @@ def without_constant(found: Mapping[str, Approximation], title: str) -> Figure:
     return finished(figure)
 
 
-def failures_by_n(rows: pd.DataFrame, title: str) -> Figure:
+def failures_by_n(rows: pd.DataFrame, bounds: pd.DataFrame, title: str) -> Figure:
     """Draw how often masks forbid the construction: of one block, and of a whole n x n map, with bounds.
 
     Args:
         rows: As of `symlib.studies.universal_approximation.failures`.
+        bounds: As of `symlib.studies.universal_approximation.bounds`.
         title: What was run.
     """
     figure, panels = plt.subplots(2, 2, figsize=(7.6, 6.0), sharex=True, sharey="row", layout="constrained")
-    every = np.unique(np.geomspace(64, 4.0**11, 60).astype(int))
+    looks = {**N_FIX, 64: EXPERIMENTS}
+    seen = rows[rows["failed"] > 0]  # a logarithmic axis has no place for 0
     for column, (condition, label) in zip(panels.T, CONDITIONS.items(), strict=True):
-        for n_fix, look in N_FIX.items():
-            cells = rows[(rows["condition"] == condition) & (rows["n_fix"] == n_fix) & (rows["failed"] > 0)]
-            bound = np.array([BOUNDS[condition](int(n), n_fix) for n in every])
-            whole = [construction_bound(b, int(n), int(n), n_fix) for n, b in zip(every, bound, strict=True)]
-            # Rows are independent, and so are the n blocks of a map.
-            measured = 1 - (1 - cells["measured"]) ** cells["n"]
-            for axes, points, line in ((column[0], cells["measured"], bound), (column[1], measured, whole)):
-                axes.plot(every, line, "--", color=look.colour, lw=1.2)
-                axes.plot(cells["n"], points, look.marker, color=look.colour, ms=5)
-        for axes in column:
-            axes.plot(EXPERIMENTS[0], 1, "*", color="#CC79A7", ms=11, clip_on=False)
+        for axes, of in zip(column, ("", "map_"), strict=True):
+            for n_fix, curve in bounds[bounds["condition"] == condition].groupby("n_fix"):
+                axes.plot(curve["n"], curve[f"{of}bound"], "--", color=looks[n_fix].colour, lw=1.2)
+            for n_fix, cells in seen[seen["condition"] == condition].groupby("n_fix"):
+                star = n_fix not in N_FIX
+                look, measured = looks[n_fix], cells[f"{of}measured"]
+                axes.plot(cells["n"], measured, look.marker, color=look.colour, ms=11 if star else 5, clip_on=not star)
             axes.set(xscale="log", yscale="log")
             plain(axes)
         column[0].set_title(label, loc="left", fontsize="medium")
@@ -129,6 +125,5 @@ def failures_by_n(rows: pd.DataFrame, title: str) -> Figure:
     panels[0, 0].set(ylabel="blocks that fail", ylim=(1e-6, 1.6))
     panels[1, 0].set_ylabel("maps n × n that fail")
     heading(figure, title)
-    star = Look("n_fix = 64 (experiments)", "#CC79A7", "*")
-    legend_below(figure, [*N_FIX.values(), star])
+    legend_below(figure, list(looks.values()))
     return finished(figure)

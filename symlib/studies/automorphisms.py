@@ -32,8 +32,9 @@ from symlib.theory.automorphisms import (
     certified_trivial,
     count_automorphisms,
 )
+from symlib.theory.block_draws import random_columns
 from symlib.theory.computation_graph import computation_graph, graph_of
-from symlib.theory.mask_collisions import expected_twins, has_twins, random_rows, twin_probability
+from symlib.theory.mask_collisions import expected_twins, has_twins, twin_probability
 from symlib.theory.masked_networks import (
     EQUAL_ROWS,
     EQUAL_ROWS_ONLY,
@@ -128,6 +129,8 @@ def counts(name: str, n_draws: int, base_seed: int) -> Rows:
     for sigma_F in SIGMAS:
         asymmetry = architecture.masks(sigma_F)
         rows += [row(f"w-asym {sigma_F:g}", draw, asymmetry, 1) for draw in range(n_draws)]
+        if architecture.nameless and not sigma_F:
+            rows += [row("nameless w-asym 0", draw, asymmetry, 1, named_layers=False) for draw in range(n_draws)]
     return rows
 
 
@@ -195,8 +198,10 @@ def collisions(n_draws: int, n_masks: int, base_seed: int) -> Rows:
     for case, (size, measured) in cases.items():
         about = {"check": "collisions", "case": case} | dict(zip(("rows", "fan_in", "n_fix"), size, strict=True))
         found = [("exact", 0, twin_probability(*size)), ("union", 0, expected_twins(*size))]
+        n_rows, fan_in, n_fix = size
         for draw in range(n_draws if measured else 0):
-            chosen = random_rows(n_masks, *size, generator(base_seed, "collisions", case, draw))
+            source = generator(base_seed, "collisions", case, draw)
+            chosen = random_columns(n_masks * n_rows, fan_in, n_fix, source).view(n_masks, n_rows, n_fix)
             found.append(("measured", draw, float(has_twins(chosen).double().mean())))
         rows += [about | {"intervention": kind, "draw": draw, "value": value} for kind, draw, value in found]
     return rows
@@ -210,8 +215,9 @@ def check_of(record: Record, check: str) -> pd.DataFrame:
 def quantities(record: Record) -> dict[str, np.ndarray]:
     """Return vectors with one value per architecture (and draw of its masks), or per draw.
 
-    Counted as it should be, 1 or 0: "agreement/standard" (the product of factorials), "agreement/nameless", and
-    "trivial/w-asym 0" (the identity alone). "certified/...": whether the theorem's induction shows it.
+    Counted as it should be, 1 or 0: "agreement/standard" (the product of factorials), "trivial/w-asym 0" (the identity
+    alone), and the same two where nothing tells layers apart, "agreement/nameless" and "agreement/nameless w-asym 0".
+    "certified/...": whether the theorem's induction shows it.
     "assumption/...": automorphisms of a small network. "function/...": how far exchanges move its outputs.
     "exact/...", "union/...", "measured/...": probability that a mask has equal rows.
     """

@@ -6,6 +6,7 @@ No network is trained here: second maps of two-layer networks come from least sq
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,11 +26,11 @@ from symlib.records import Record
 from symlib.seeds import generator, seed
 from symlib.studies.shards import joined_facts, run_shards
 from symlib.theory.approximated_targets import ACTIVATIONS, TARGETS, approximated, drawn_masks, grid, sine
-from symlib.theory.bias_free import least_error, linear_error
 from symlib.theory.block_draws import independent_map, masks_with_splits, random_columns, with_splits
 from symlib.theory.block_splits import BLOCK, split_blocks
-from symlib.theory.construction_failure import no_split_bound, two_pairs_bound
+from symlib.theory.construction_failure import construction_bound, no_split_bound, two_pairs_bound
 from symlib.theory.linear_pairs import PinnedMap, realise
+from symlib.theory.linear_plus_even import least_error, linear_error
 from symlib.theory.random_features import fitted_second_map, random_first_map
 from symlib.theory.universal_approximation import INNER, WEIGHTS, converted, padded, refuse_activation, wide_network
 
@@ -40,6 +41,7 @@ MASKED = tuple(4**power for power in range(3, 9))  # n, of masks alone
 N_FIX = (1, 2, 4)
 EXPERIMENTS = (512, 64)  # n and n_fix of the MLPs that the paper trains
 TRIPLES = ((64, 32), (64, 64), (128, 64))  # n and n_fix that pin whole triples now and then
+BOUNDS = {"paper": two_pairs_bound, "split": no_split_bound}  # of the condition of the paper's proof, of the weaker one
 CHANCE = 1e-6  # of more failures than that under its bound is an exception
 # From an independent program with random draws of its own: share of blocks that meet the paper's condition and the
 # weaker one, by (n_fix, n), and how often a block was drawn and how long draw and construction took, by n.
@@ -67,7 +69,7 @@ class UniversalApproximation(Config):
     profile: Literal["quick", "cpu", "paper", "custom"]
     n_repeats: Annotated[int, Field(ge=2)]
     largest_width: Literal[WIDTHS]
-    largest_masked: Literal[MASKED]
+    largest_masked: Literal[MASKED[2:]]  # below 1024 too few bounds say anything
     base_seed: int
     workers: Annotated[int, Field(ge=1)]
     out: str
@@ -85,7 +87,7 @@ def run(config: UniversalApproximation) -> Record:
         f"repeat-{repeat:03d}": (facts | {"repeat": repeat}, partial(measure, config, repeat))
         for repeat in range(config.n_repeats)
     }
-    parts = run_shards(work, out and out / "shards", config.workers, len(CHECKS))
+    parts = run_shards(work, out and out / "shards", config.workers, len(checks(config)))
     table = pd.concat([part.table for part in parts], ignore_index=True)
     record = records.make(STUDY, config.model_dump(exclude={"out"}), table, joined_facts(parts, "cpu"))
     if out is not None:
@@ -97,8 +99,8 @@ def measure(config: UniversalApproximation, repeat: int, folder: Path | None, ti
     """Run every check once; `folder` is not used, since a repeat takes seconds."""
     started = time.perf_counter()
     rows = []
-    for check, rows_of in CHECKS.items():
-        found = rows_of(config, seed(config.base_seed, check, repeat))
+    for check, measured in checks(config).items():
+        found = measured(seed(config.base_seed, check, repeat))
         rows += [{"check": check, "variant": v, "x": x, "repeat": repeat, "value": value} for v, x, value in found]
         tick()
     facts = config.model_dump(include={"largest_width", "largest_masked", "base_seed"})
@@ -106,9 +108,20 @@ def measure(config: UniversalApproximation, repeat: int, folder: Path | None, ti
     return records.make(STUDY, facts | {"repeat": repeat}, pd.DataFrame(rows), compute)
 
 
-def conversion(config: UniversalApproximation, draw: int) -> Rows:
+def checks(config: UniversalApproximation) -> dict[str, Callable[[int], Rows]]:
+    """Return what each check measures from a seed, by its name in the record."""
+    return {
+        "conversion": partial(conversion, config.largest_width),
+        "masks": partial(masks, config.largest_masked),
+        "approximation": partial(approximation, config.largest_width),
+        "bias-free": without_biases,
+        "reordering": two_conversions,
+    }
+
+
+def conversion(largest_width: int, draw: int) -> Rows:
     """Return the largest error of A eta(B x) = W x by activation, and what the construction took."""
-    sizes = {n: n_fix for n, n_fix in CONVERSIONS.items() if n <= config.largest_width}
+    sizes = {n: n_fix for n, n_fix in CONVERSIONS.items() if n <= largest_width}
     return [(variant, n, value) for n, n_fix in sizes.items() for variant, value in one_conversion(n, n_fix, draw)]
 
 
@@ -133,10 +146,10 @@ def one_conversion(n: int, n_fix: int, draw: int) -> list[tuple[str, float]]:
     return [*found.items(), ("draw s", drawn - started), ("construct s", constructed - drawn)]
 
 
-def masks(config: UniversalApproximation, draw: int) -> Rows:
+def masks(largest_masked: int, draw: int) -> Rows:
     """Return the share of blocks without the paper's condition and without a split, and the pinned triples."""
     rows = []
-    cells = [(n, n_fix) for n_fix in N_FIX for n in MASKED if n <= config.largest_masked]
+    cells = [(n, n_fix) for n_fix in N_FIX for n in MASKED if n <= largest_masked]
     for n, n_fix in [*cells, EXPERIMENTS]:
         source = generator(draw, "inner", n, n_fix)
         splits = split_blocks(random_columns(BLOCK * n, n, n_fix, source))
@@ -149,10 +162,10 @@ def masks(config: UniversalApproximation, draw: int) -> Rows:
     return rows
 
 
-def approximation(config: UniversalApproximation, draw: int) -> Rows:
+def approximation(largest_width: int, draw: int) -> Rows:
     """Return errors of four-layer networks and their distance from two-layer ones; all targets share the masks."""
     rows = []
-    for n in (n for n in WIDTHS if n <= config.largest_width):
+    for n in (n for n in WIDTHS if n <= largest_width):
         fixed, n_redrawn = drawn_masks(n, draw)
         rows.append(("draws", n, 1 + n_redrawn / (2 * n)))
         for name, target in TARGETS.items():
@@ -161,7 +174,7 @@ def approximation(config: UniversalApproximation, draw: int) -> Rows:
     return rows
 
 
-def bias_free(config: UniversalApproximation, draw: int) -> Rows:
+def without_biases(draw: int) -> Rows:
     """Return what two and four layers without biases, and without a constant input, cannot do."""
     x = grid(1, 2001)
     line, y = x[:, 0], sine(x)[:, 0]
@@ -188,7 +201,7 @@ def random_network(eta: nn.Module, draw: int) -> list[tuple[str, float]]:
     return [("at 0", float(once[0].abs())), ("scaled", float((thrice - 3 * once).abs().max() / thrice.abs().max()))]
 
 
-def reordering(config: UniversalApproximation, draw: int) -> Rows:
+def two_conversions(draw: int) -> Rows:
     """Return how two conversions differ, of a two-layer network and of the same with its hidden units reordered."""
     n, source = 128, generator(draw, "reordering")
     fixed, _ = drawn_masks(n, draw)
@@ -204,15 +217,6 @@ def reordering(config: UniversalApproximation, draw: int) -> Rows:
     ]
 
 
-CHECKS: dict[str, Callable[[UniversalApproximation, int], Rows]] = {
-    "conversion": conversion,
-    "masks": masks,
-    "approximation": approximation,
-    "bias-free": bias_free,
-    "reordering": reordering,
-}
-
-
 def rows_of(record: Record, check: str) -> pd.DataFrame:
     """Return one check as a table: one row per repeat, one column per (variant, x)."""
     table = record.table[record.table["check"] == check]
@@ -224,23 +228,41 @@ def failures(record: Record) -> pd.DataFrame:
 
     Returns:
         Columns condition ("paper" or "split"), n_fix, n, blocks (over all repeats), failed, measured (their share),
-        bound, exception (more failures than the bound would let occur with a chance of 1e-6).
+        bound (1 where it says nothing), exception (more failures than the bound would let occur with a chance of 1e-6),
+        map_measured (share of n x n maps that fail in consequence, since blocks are independent).
     """
-    shares, bounds = rows_of(record, "masks"), {"paper": two_pairs_bound, "split": no_split_bound}
+    shares = rows_of(record, "masks")
     rows = []
-    for variant, n in shares:
+    for variant, x in shares:
         condition, n_fix = variant.split()
-        if condition not in bounds:
+        if condition not in BOUNDS:
             continue
-        blocks, bound = int(n) * len(shares), bounds[condition](int(n), int(n_fix))
-        failed = round(shares[variant, n].mean() * blocks)
+        n, blocks = int(x), int(x) * len(shares)
+        bound, failed = BOUNDS[condition](n, int(n_fix)), round(shares[variant, x].mean() * blocks)
         exception = bool(binom.sf(failed - 1, blocks, bound) < CHANCE)
-        rows.append((condition, int(n_fix), int(n), blocks, failed, failed / blocks, bound, exception))
-    return pd.DataFrame(rows, columns=["condition", "n_fix", "n", "blocks", "failed", "measured", "bound", "exception"])
+        measured = failed / blocks
+        of_map = 1 - (1 - measured) ** n
+        rows.append((condition, int(n_fix), n, blocks, failed, measured, bound, exception, of_map))
+    columns = ["condition", "n_fix", "n", "blocks", "failed", "measured", "bound", "exception", "map_measured"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def bounds() -> pd.DataFrame:
+    """Return bounds on how often masks forbid the construction, as curves.
+
+    Returns:
+        Columns condition, n_fix, n (64 to four million), bound (of one block), map_bound (of a whole n x n map).
+    """
+    every = np.unique(np.geomspace(64, 4**11, 60).astype(int)).tolist()
+    rows = []
+    for (condition, per_block), n_fix, n in product(BOUNDS.items(), N_FIX, every):
+        bound = per_block(n, n_fix)
+        rows.append((condition, n_fix, n, bound, construction_bound(bound, n, n, n_fix)))
+    return pd.DataFrame(rows, columns=["condition", "n_fix", "n", "bound", "map_bound"])
 
 
 def quantities(record: Record) -> dict[str, np.ndarray]:
-    """Return vectors with one value per repeat, or per pair of n and n_fix for "exceptions".
+    """Return vectors with one value per repeat, or per pair of n and n_fix with a bound below 1 for "exceptions".
 
     Largest errors over all widths, "error/gelu"; shares of blocks that succeed, "success/paper/1/256" with n_fix and
     n; errors of four-layer networks at each width, "approximation/sine/256", and the largest over widths of what they
@@ -255,7 +277,7 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
         condition, n_fix = name.split()
         if condition in REFERENCE:
             found[f"success/{condition}/{n_fix}/{n:g}"] = 1 - masked[name, n].to_numpy()
-    for condition, rows in failures(record).groupby("condition"):
+    for condition, rows in failures(record).query("bound < 1").groupby("condition"):
         found[f"exceptions/{condition}"] = rows["exception"].to_numpy(float)
     for name in TARGETS:
         found |= {f"approximation/{name}/{n:g}": fitted[name, n].to_numpy() for n in fitted[name]}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from numpy.polynomial import Chebyshev
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -106,6 +107,16 @@ def grid(n_features: int, n_points: int) -> Tensor:
     """Return an even grid on [-1, 1]^features, shape (points^features, features)."""
     axis = torch.linspace(-1, 1, n_points, dtype=torch.float64)
     return torch.cartesian_prod(*[axis] * n_features).view(-1, n_features)
+
+
+def polynomial_error(function: Callable[[Tensor], Tensor], degree: int) -> float:
+    """Return the largest error on [-1, 1] of the polynomial that equals a function of one feature at Chebyshev points.
+
+    At degree 8 it errs by no more than 3.4 times as much as the best polynomial.
+    """
+    chosen = Chebyshev.interpolate(lambda x: function(torch.as_tensor(x)).numpy(), degree)
+    x = grid(1, 2001)[:, 0]
+    return float((function(x) - torch.as_tensor(chosen(x.numpy()))).abs().max())
 
 
 def drawn_masks(n: int, draw: int) -> tuple[Constraint, int]:

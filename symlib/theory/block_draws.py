@@ -22,13 +22,18 @@ Draw = Callable[[int], PinnedMap]  # so many new rows
 def random_columns(n_rows: int, n_inputs: int, n_fix: int, source: torch.Generator) -> Tensor:
     """Draw the pinned inputs of independent rows, all sets of `n_fix` inputs equally likely.
 
-    Rows may be alike, as the theorem has it; `symlib.masks` excludes that.
+    Rows may be alike, as in the theorem and in the released code of Lim et al. (2024); `symlib.masks` excludes that.
 
     Returns:
-        Shape (rows, n_fix), int64.
+        Shape (rows, n_fix), int64, in no order.
+
+    Raises:
+        ValueError: If n_fix is not in 0, ..., n_inputs.
 
     Source: R. W. Floyd's sampling without replacement (Bentley and Floyd, 1987), for all rows at once.
     """
+    if not 0 <= n_fix <= n_inputs:
+        raise ValueError(f"n_fix must lie between 0 and the {n_inputs} entries of a row, got {n_fix}")
     chosen = torch.empty(n_rows, 0, dtype=torch.int64)
     for last in range(n_inputs - n_fix, n_inputs):
         new = torch.randint(last + 1, (n_rows, 1), generator=source)

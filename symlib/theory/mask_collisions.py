@@ -1,6 +1,7 @@
 """How likely two rows of a random mask are equal: the exact probability, its first term, and what sampling finds.
 
-The masks of this package redraw such rows (`symlib.masks`). Lim et al. do not, and here rows are drawn as they do it.
+The masks of this package redraw such rows (`symlib.masks`). Lim et al. do not; `block_draws.random_columns` draws as
+they do.
 """
 
 from math import comb, expm1, log1p
@@ -59,26 +60,14 @@ def expected_twins(rows: int, fan_in: int, n_fix: int) -> float:
     return rows * (rows - 1) / (2 * n_masks(rows, fan_in, n_fix))
 
 
-def random_rows(draws: int, rows: int, fan_in: int, n_fix: int, source: torch.Generator) -> Tensor:
-    """Draw the pinned entries of each row as the first n_fix of a random permutation; equal rows may occur.
-
-    Returns:
-        Indices in rising order, shape (draws, rows, n_fix), int64.
-
-    Source: Lim et al. (2024), released code.
-    """
-    n_masks(rows, fan_in, n_fix)
-    return torch.rand(draws, rows, fan_in, generator=source).argsort(-1)[..., :n_fix].sort(-1).values
-
-
 def has_twins(chosen: Tensor) -> Tensor:
     """Say of each draw whether two of its rows pin the same entries, shape (draws,), bool.
 
     Args:
-        chosen: Indices in rising order, shape (draws, rows, n_fix).
+        chosen: Indices, none twice in a row, shape (draws, rows, n_fix).
     """
     number = torch.zeros(chosen.shape[:2], dtype=torch.int64)
-    for entry in chosen.unbind(-1):
+    for entry in chosen.sort(-1).values.unbind(-1):
         # Numbered anew after each entry, so that numbers stay small however many entries there are.
         number = (number * (int(chosen.max()) + 1) + entry).unique(return_inverse=True)[1]
     return (number.sort(1).values.diff(dim=1) == 0).any(1)

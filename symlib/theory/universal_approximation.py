@@ -1,6 +1,6 @@
 """Four-layer W-asymmetric MLPs made from two-layer MLPs of the same function: the universal approximation theorem.
 
-Why the inputs need a constant is in `bias_free.py`; fitting two-layer MLPs is in `random_features.py`.
+Why the inputs need a constant is in `linear_plus_even.py`; fitting two-layer MLPs is in `random_features.py`.
 """
 
 from collections.abc import Callable
