@@ -42,7 +42,7 @@
 # :label: prop-figlu
 #
 # Let $\sigma(x) = \eta(F x) \odot x$ with the logistic function $\eta$ and a Gaussian matrix $F$. With probability 1, $P_2 \sigma(x) = \sigma(P_1 x)$ for permutations
-# holds only for $P_1 = P_2 = I$, and $D_2 \sigma(x) = \sigma(D_1 x)$ for diagonal matrices only for $D_1 = D_2 = I$.
+# holds only for $P_1 = P_2 = I$, and $D_2 \sigma(x) = \sigma(D_1 x)$ for invertible diagonal matrices only for $D_1 = D_2 = I$.
 # ```
 #
 # It assumes of $F$: for permutations, distinct entries; for diagonal matrices, no zero entry.
@@ -103,24 +103,14 @@ from symlib.studies.equivariances import run
 live = run(config)
 
 # %%
-from symlib.studies.equivariances import REFERENCE, quantities, rows_of
+from symlib import claims
+from symlib.studies.checks import counted, rows_of
+from symlib.studies.equivariances import REFERENCE, quantities
 
-
-def size(record):
-    return record.config["n_draws"]
-
-
-kept = max([live, *records.find("equivariances")], key=size)
+kept = max([live, *records.find("equivariances")], key=claims.weight)
 units = kept.config["units"]
 title = "{n_draws} draws of {units} units ({profile})".format(**kept.config)
 found, mine = quantities(kept), quantities(live)
-
-
-def counted(values):
-    low, high = int(values.min()), int(values.max())
-    return str(low) if low == high else f"{low} to {high}"
-
-
 print(f"shown: {title}")
 
 # %% [markdown]
@@ -134,6 +124,8 @@ print(f"shown: {title}")
 # as for FiGLU the count is 0. What tells them apart is discrete.
 
 # %%
+from symlib.theory.nullity import RANK
+
 lines = [f"{'':<18}generators  (independent)  diagonal   smallest  (independent)"]
 by_activation = rows_of(kept, "generators")
 for name in dict.fromkeys(by_activation.columns.get_level_values(0)):
@@ -142,7 +134,7 @@ for name in dict.fromkeys(by_activation.columns.get_level_values(0)):
     least, other = row["smallest"].mean(), REFERENCE["smallest"].get(name, "-")
     lines.append(
         f"{name:<18}{count:>10}{REFERENCE['generators'].get(name, '-')!s:>15}"
-        f"{diagonal:>10}{'0' if least < 1e-9 else format(least, '.4f'):>11}{other:>15}"
+        f"{diagonal:>10}{'0' if least < RANK else format(least, '.4f'):>11}{other:>15}"
     )
 print("\n".join(lines))
 
@@ -151,7 +143,7 @@ print("\n".join(lines))
 #
 # Every permutation $P_1$ is tried; the $P_2$ that suits best is an assignment problem. The residual is the mean of $\lVert \sigma(P_1 x) - P_2 \sigma(x) \rVert^2$. With signs, both
 # matrices may also turn units around, which tanh and the square let through: $2^d\, d!$ equivariances instead of $d!$. FiGLU is left with the identity in every case,
-# also for the tiny gate of the paper's GNN. But there the next best of all reorderings has a residual of a few hundred-thousandths.
+# also for the tiny gate of the paper's GNN. But there the residual of the next best of all reorderings is tiny, too.
 
 # %%
 import math
@@ -276,7 +268,8 @@ print("\n".join(lines))
 # **Invertible weights.** With a silent hidden unit, a zero row of $W_1$, its column of $W_2$ does nothing. With $W_2 = 0$ all of $W_1$ is free.
 #
 # **Square weights.** With a single input, $f(t) = W_2\, \sigma(w t)$, only the numbers $F w$ matter, and their order does not: for every permutation $P$ the weights $F^{-1} P F w$, with factors
-# moved to $W_2$, give the same function. All symmetries of order are back, although FiGLU has no equivariance. The network's first layer may not have fewer inputs than units.
+# moved to $W_2$, give the same function. All symmetries of order are back, although FiGLU has no equivariance. With one input the proposition fails; with two inputs or more,
+# but fewer than units, this construction does not apply.
 #
 # **An activation the statements speak of.** What changes the number of units, or answers an input differently depending on its batch, is refused, and so are reorderings of more units than can be tried.
 
@@ -341,8 +334,6 @@ print("\n".join(answers))
 # By the rules in `claims.toml`.
 
 # %%
-from symlib import claims
-
 verdicts = [v for v in claims.scoreboard() if v.claim.study == "equivariances"]
 print(claims.scoreboard_text(verdicts))
 

@@ -60,19 +60,11 @@ from symlib.studies.remaining_symmetries import run
 live = run(config)
 
 # %%
-from symlib.studies.remaining_symmetries import REFERENCE, quantities, rows_of
+from symlib import claims
+from symlib.studies.checks import counted, rows_of
+from symlib.studies.remaining_symmetries import REFERENCE, quantities
 
-
-def size(record):
-    return record.config["n_draws"]
-
-
-def counted(values):
-    low, high = int(values.min()), int(values.max())
-    return str(low) if low == high else f"{low} to {high}"
-
-
-kept = max([live, *records.find("remaining_symmetries")], key=size)
+kept = max([live, *records.find("remaining_symmetries")], key=claims.weight)
 title = "{n_draws} draws ({profile})".format(**kept.config)
 found, mine = quantities(kept), quantities(live)
 print(f"shown: {title}")
@@ -198,11 +190,11 @@ from textwrap import fill
 
 from symlib.asymmetry import Standard
 from symlib.networks.mlp import relu
-from symlib.studies.remaining_symmetries import bias_free, drawn, inputs
+from symlib.studies.remaining_symmetries import drawn, inputs, without_biases
 from symlib.theory.nullity import nullity, spectrum
 
 widths = (8, 10, 10, 4)
-model = bias_free(widths, relu, False)
+model = without_biases(widths, relu, False)
 fixed, weights = drawn(model, Standard(), draw)
 x = inputs(8, draw)
 x[:, 7] = 1.0  # a constant input, so that a row can be negative on all others
@@ -257,8 +249,6 @@ print("\n".join(answers))
 # By the rules in `claims.toml`.
 
 # %%
-from symlib import claims
-
 board = [v for v in claims.scoreboard() if v.claim.study == "remaining_symmetries"]
 print(claims.scoreboard_text(board))
 

@@ -25,11 +25,14 @@
 #
 # What is assumed, for the inequalities:
 #
-# 1. neurons stay in their *room*, half the distance from their centre to the nearest other one: $2 r < s$;
+# 1. neurons stay within half the distance of the two closest centres: $2 r < s$;
 # 2. masks cannot be seen on the inputs, $S_i = \mu I$ ({prf:ref}`thm-anisotropy` says when that is nearly so);
 # 3. networks that are compared share their constants.
 #
 # The tendency is not a theorem. Beyond $r < s / 2$ nothing above says that neurons *cannot* be identified, and nothing says how much accuracy random features lack. It is measured here.
+#
+# For the match by number alone, less will do: that each neuron stays inside its own *room*, half the distance from its centre to the nearest other one. Its function is then nearer to that centre than to any other. The bound on the gap needs the
+# smallest room for all. The share of neurons "inside their room" below is about the former.
 #
 # ```{prf:proof}
 # A neuron that takes over the function of another has to come from its own centre: the function is at most $r$ from its owner's centre, so at least $s - r$ from any other. That costs at least $(s - r)^2 / \mu$, where its owner
@@ -56,7 +59,7 @@ lr = 3e-3  # of AdamW; paper 1e-3
 weight_decay = 0.01  # decoupled; pulls trainable entries to 0, effective ones to F
 sigma_F = 5.0  # scale of the constants where only few entries are pinned
 sigma_sweep = [0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]  # scales of the sweep
-share_sweep = [0.02, 0.05]  # pinned shares of every row where only few entries are pinned
+share_sweep = [0.02, 0.05]  # of every row, where only few entries are pinned
 redrawn_sweep = [1.0, 5.0]  # scales at which networks also get constants of their own
 warmup = 0  # epochs over which the rate rises a hundredfold
 init = "reference"  # reference | matched, of standard networks, not on this page
@@ -81,8 +84,9 @@ config = TradeOff.from_cell(globals())
 # A random layer, its 64 centres in 8 dimensions. Neurons are moved off their centres by a fraction of the distance $s$ of the two closest: all of them in random directions, or only those two, towards each other.
 
 # %%
+from symlib.effective.room import least_gap
 from symlib.seeds import generator
-from symlib.theory.room import gaps_by_distance, least_gap
+from symlib.studies.statements.room import gaps_by_distance
 
 fractions = (0.0, 0.1, 0.25, 0.4, 0.6, 0.75)
 gaps = gaps_by_distance(fractions, 64, 8, generator(config.base_seed, "gaps"))
@@ -162,7 +166,7 @@ plots.frontier(parts(live), config.dataset)
 # *Masks can be seen.* Two neurons whose masks differ much: the first went where its mask leaves it a hundredth of the squared stretch. Its function is close to its own centre and still dear; the other neuron has all its inputs and realises it for less. Both are within their room, and are exchanged.
 
 # %%
-from symlib.theory.room import unevenly_masked_pair
+from symlib.studies.statements.room import unevenly_masked_pair
 
 moved, room, gap = unevenly_masked_pair()
 lines = ["neuron   from its centre   room"]
@@ -192,7 +196,8 @@ from symlib.studies.trade_off import dropped
 
 checks = {"half way passed: two neurons are exchanged": gaps["towards"].iloc[-1] < 0}
 checks |= dropped(live)
-print("\n".join(f"{'yes' if holds else 'no':<5}{what}" for what, holds in checks.items()))
+answers = [f"{'yes' if holds else 'no':<5}{what}" for what, holds in checks.items()]
+print("\n".join(answers))
 
 # %% [markdown]
 # ## What the statement does not say

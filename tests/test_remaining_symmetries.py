@@ -7,8 +7,10 @@ from torch.func import functional_call
 from symlib.asymmetry import Standard, Syre, WAsymmetry
 from symlib.networks.mlp import gelu, relu
 from symlib.plots import symmetries as plots
+from symlib.records import Record
 from symlib.seeds import generator
 from symlib.studies import remaining_symmetries as study
+from symlib.studies.checks import rows_of
 from symlib.studies.remaining_symmetries import (
     INTERVENTIONS,
     SYMMETRIES,
@@ -18,7 +20,6 @@ from symlib.studies.remaining_symmetries import (
     inputs,
     network_spectrum,
     quantities,
-    rows_of,
     run,
     tanh,
     verdicts,
@@ -169,7 +170,7 @@ def test_order_and_signs_are_free_in_standard_networks_and_cost_decay_under_syre
 def test_the_slope_of_decay_is_that_along_scalings_of_units(record):
     widths, activation, layer_norm, asymmetry = study.NETWORKS["standard"]
     draw = study.seed(0, study.STUDY, 0)
-    _, weights = drawn(study.bias_free(widths, activation, layer_norm), asymmetry, draw)
+    _, weights = drawn(study.without_biases(widths, activation, layer_norm), asymmetry, draw)
     names, directions = list(weights), []
     for l in (0, 1):
         for unit in range(10):
@@ -198,7 +199,7 @@ def test_draws_that_disagree_are_an_error(record):
     cell = (table["variant"] == "order of units/standard") & (table["what"] == "function") & (table["draw"] == 1)
     table.loc[cell, "value"] = 0.5
     with pytest.raises(ValueError, match="draws disagree about order of units under standard"):
-        verdicts(study.records.Record(table, record.about))
+        verdicts(Record(table, record.about))
 
 
 def test_draws_are_kept(tmp_path, monkeypatch):

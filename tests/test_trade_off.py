@@ -10,6 +10,7 @@ from symlib.alignment.tracing import specification
 from symlib.data.dataset import Split
 from symlib.effective.costs import realization_costs
 from symlib.effective.identifiability import identifiability_gap, predicted_matching
+from symlib.effective.room import least_gap, room
 from symlib.effective.subspace import Subspace
 from symlib.feature_learning import feature_cka, read_out_accuracy
 from symlib.ntk import change, kernels
@@ -18,9 +19,9 @@ from symlib.records import Record
 from symlib.seeds import generator
 from symlib.studies import trade_off as study
 from symlib.studies.analysis import networks
+from symlib.studies.statements.room import gaps_by_distance, unevenly_masked_pair
 from symlib.studies.trade_off import Redrawn, TradeOff, by_network, parts, quantities, run
 from symlib.studies.trained import Intervention
-from symlib.theory.room import gaps_by_distance, least_gap, room, unevenly_masked_pair
 
 from .test_trained import SMALL
 
@@ -92,6 +93,28 @@ def test_room_is_half_the_way_to_the_next_centre():
     assert room(centres).tolist() == pytest.approx(expected)
     with pytest.raises(ValueError, match="at least two, got 1"):
         room(centres[:1])
+
+
+def costs_of(centres, steps):
+    plane = Subspace(torch.eye(centres.shape[1]).double(), 1.0)
+    return realization_costs(centres + steps, torch.ones_like(centres).bool(), centres, plane).cost
+
+
+@pytest.mark.parametrize("draw", range(5))
+def test_neurons_within_their_own_room_match_by_number_and_further_out_they_need_not(draw):
+    centres, way = normal(12, 2, key=draw), normalize(normal(12, 2, key=-1 - draw), dim=1)
+    own = room(centres)[:, None]
+    assert own.max() > 2 * own.min()  # some go further than the smallest room
+    inside, outside = (predicted_matching(costs_of(centres, share * own * way)) for share in (0.999, 4.0))
+    assert inside.equal(torch.arange(12)) and not outside.equal(torch.arange(12))
+
+
+def test_the_bound_on_the_gap_needs_the_smallest_room():
+    centres = torch.tensor([[0.0], [1.0], [50.0], [90.0]]).double()
+    way = torch.tensor([[1.0], [-1.0], [1.0], [-1.0]]).double()
+    gap = identifiability_gap(costs_of(centres, 0.99 * room(centres)[:, None] * way)).gap
+    # The two closest leave no more than their own room does, however much the others have.
+    assert gap == pytest.approx(least_gap(1.0, 0.495))
 
 
 @pytest.mark.parametrize("mu", [1.0, 0.5])
@@ -219,6 +242,15 @@ def test_halfway_and_features_are_those_of_the_networks_themselves(found):
     few = study._kernel_samples(config, config.family(Intervention("w-asym")).data())
     first, last = (kernels(one[:1], few) for one in (start, both))
     assert len(few) == 30 and row["kernel_change"] == pytest.approx(((last - first).norm() / first.norm()).item())
+
+
+def test_read_outs_are_scored_on_the_images_that_the_network_is_scored_on(found):
+    config, folder, _ = found
+    one, data = networks(config, folder, Intervention("w-asym"), 0, [0]), config.family(Intervention("w-asym")).data()
+    scores = study._scores(config.model_copy(update={"n_seen": 100}), one, one, data)
+    train, test = (Split(study._hidden(one, s.x)["linears.2"], s.y) for s in (data.train, data.test))
+    assert scores["read_drawn"] == read_out_accuracy(train, Split(test.x[:100], test.y[:100]))
+    assert scores["read_drawn"] != read_out_accuracy(train, test)
 
 
 def test_matching_before_training_is_that_of_the_first_snapshots(found):

@@ -10,6 +10,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from symlib.plots.style import Look, finished, heading, intervention_look, plain
+from symlib.theory.nullity import RANK
 
 ACTIVATIONS = {
     "relu": Look("ReLU", "#0072B2", "o"),
@@ -112,7 +113,7 @@ def spectra(found: Mapping[str, np.ndarray], title: str) -> Figure:
         places = np.arange(LAST, 0, -1)
         style = {"color": look.colour, "ms": 5, "fillstyle": "none", "label": look.label}
         axes.plot(places, values[-LAST:].clip(LEAST), look.marker, **style)
-    axes.axhline(1e-9, color="#777777", lw=0.8, ls="--")
+    axes.axhline(RANK, color="#777777", lw=0.8, ls="--")
     axes.set(yscale="log", xlim=(LAST + 1, 0), xlabel="place, counted from the smallest")
     axes.set_ylabel("relative singular value")
     axes.set_title(title, loc="left", fontsize="medium")

@@ -3,30 +3,26 @@
 No network is trained here.
 """
 
-import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from symlib import records
 from symlib.asymmetry import Standard, constraint
 from symlib.config import Config
 from symlib.records import Record
 from symlib.seeds import generator
-from symlib.studies.shards import joined_facts, run_shards
-from symlib.theory import nullity
+from symlib.studies.checks import Rows, rows_of, run_checks
 from symlib.theory.activations import ELEMENTWISE, Activation, figlu
 from symlib.theory.equivariances import LARGEST, count_exact, next_best, reorderings, residuals
 from symlib.theory.gates import is_rigid, linear_equivariances, parameters_with_one_input
-from symlib.theory.generators import count_generators, generator_spectrum
+from symlib.theory.generators import generator_spectrum
 from symlib.theory.linear_search import search
+from symlib.theory.nullity import nullity, spectrum
 
 STUDY = "equivariances"
 N_SAMPLES = 400
@@ -53,7 +49,7 @@ REFERENCE = {
     "next best": {"figlu 1": 0.49, "figlu 1/sqrt d": 0.21, "figlu .01/sqrt d": 3e-5},
 }
 
-Rows = list[tuple[str, str, float]]  # variant, what is measured, value
+SizedCheck = Callable[[int, torch.Generator], Rows]  # of so many units, searches from so many starts
 
 
 class Equivariances(Config):
@@ -69,34 +65,14 @@ class Equivariances(Config):
 
 
 def run(config: Equivariances) -> Record:
-    """Run all checks, one shard a draw; with `config.out` set, a killed run goes on where it stopped.
-
-    Returns:
-        A record with columns check, variant, what, draw and value.
-    """
-    out = Path(config.out) if config.out else None
-    facts = {"base_seed": config.base_seed, "units": config.units, "n_starts": config.n_starts}
-    work = {
-        f"draw-{draw:03d}": (facts | {"draw": draw}, partial(measure, facts, draw)) for draw in range(config.n_draws)
-    }
-    parts = run_shards(work, out and out / "shards", config.workers, len(CHECKS))
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    record = records.make(STUDY, config.model_dump(exclude={"out"}), table, joined_facts(parts, "cpu"))
-    if out is not None:
-        records.write(out / "record", record)
-    return record
+    """Run all checks, see `run_checks`."""
+    sizes = dict.fromkeys(CHECKS, config.units) | {"searches": config.n_starts}
+    checks = {name: partial(_checked, check, sizes[name], config.base_seed, name) for name, check in CHECKS.items()}
+    return run_checks(STUDY, config, checks)
 
 
-def measure(facts: dict, draw: int, folder: Path | None, tick: Callable[[], None]) -> Record:
-    """Run every check on one draw; `folder` is not used, since a draw takes seconds."""
-    started = time.perf_counter()
-    rows = []
-    for check, rows_of in CHECKS.items():
-        found = rows_of(facts["units"], facts["n_starts"], generator(facts["base_seed"], check, draw))
-        rows += [{"check": check, "variant": v, "what": what, "draw": draw, "value": value} for v, what, value in found]
-        tick()
-    about = {"compute_s": round(time.perf_counter() - started, 1)}
-    return records.make(STUDY, facts | {"draw": draw}, pd.DataFrame(rows), about)
+def _checked(check: SizedCheck, size: int, base_seed: int, name: str, draw: int) -> Rows:
+    return check(size, generator(base_seed, name, draw))
 
 
 def activations(F: Tensor) -> dict[str, Activation]:
@@ -106,21 +82,21 @@ def activations(F: Tensor) -> dict[str, Activation]:
     return ELEMENTWISE | {f"figlu {name}": figlu(gate.double()) for name, gate in gates.items()}
 
 
-def generators(units: int, n_starts: int, source: torch.Generator) -> Rows:
+def generators(units: int, source: torch.Generator) -> Rows:
     """Return for each activation how many generators, of these diagonal ones, and the smallest singular value."""
     x, F = _normal(N_SAMPLES, units, source=source), _normal(units, units, source=source)
     rows = []
     for name, sigma in activations(F).items():
-        spectrum = generator_spectrum(sigma, x)
+        values = generator_spectrum(sigma, x)
         rows += [
-            (name, "generators", count_generators(spectrum)),
-            (name, "diagonal", count_generators(generator_spectrum(sigma, x, diagonal=True))),
-            (name, "smallest", float(spectrum[-1])),
+            (name, "generators", nullity(values)),
+            (name, "diagonal", nullity(generator_spectrum(sigma, x, diagonal=True))),
+            (name, "smallest", float(values[-1])),
         ]
     return rows
 
 
-def gate_scale(units: int, n_starts: int, source: torch.Generator) -> Rows:
+def gate_scale(units: int, source: torch.Generator) -> Rows:
     """Return how much is broken by the standard deviation of the gate, all of one draw."""
     x, F = _normal(N_SAMPLES, units, source=source), _normal(units, units, source=source)
     rows = []
@@ -133,7 +109,7 @@ def gate_scale(units: int, n_starts: int, source: torch.Generator) -> Rows:
     return rows
 
 
-def reordered(units: int, n_starts: int, source: torch.Generator) -> Rows:
+def exact_reorderings(units: int, source: torch.Generator) -> Rows:
     """Return for each activation how many reorderings it commutes with, without and with signs, and the next best."""
     x, F = _normal(N_SAMPLES, units, source=source), _normal(units, units, source=source)
     rows = []
@@ -170,7 +146,7 @@ def special_gates(F: Tensor) -> dict[str, Tensor]:
     return gates | {"planted": torch.tensor(PLANTED, dtype=torch.float64)}
 
 
-def gates(units: int, n_starts: int, source: torch.Generator) -> Rows:
+def gates(units: int, source: torch.Generator) -> Rows:
     """Return for each special gate how many reorderings, diagonal generators, generators, and linear maps there are.
 
     The last from the matrix alone, NaN where its rows are not as the characterisation needs them; and 1 as "rigid"
@@ -183,9 +159,9 @@ def gates(units: int, n_starts: int, source: torch.Generator) -> Rows:
         covered = name not in ("all equal", "zero row", "twins")
         rows += [
             (name, "reorderings", count_exact(residuals(sigma, here))),
-            (name, "diagonal", count_generators(generator_spectrum(sigma, here, diagonal=True))),
-            (name, "generators", count_generators(generator_spectrum(sigma, here))),
-            (name, "linear", len(linear_equivariances(gate).A) if covered else float("nan")),
+            (name, "diagonal", nullity(generator_spectrum(sigma, here, diagonal=True))),
+            (name, "generators", nullity(generator_spectrum(sigma, here))),
+            (name, "linear", len(linear_equivariances(gate)) if covered else float("nan")),
             (name, "rigid", float(is_rigid(gate)) if covered else float("nan")),
         ]
     for name, (width, std) in PAPER_GATES.items():
@@ -193,7 +169,7 @@ def gates(units: int, n_starts: int, source: torch.Generator) -> Rows:
     return rows
 
 
-def searches(units: int, n_starts: int, source: torch.Generator) -> Rows:
+def searches(n_starts: int, source: torch.Generator) -> Rows:
     """Return what descents over all invertible maps find: how many kinds, and the least error by distance from I.
 
     Maps that differ by factors of their rows are one kind; "stray" is the largest entry beside the largest of a row.
@@ -219,7 +195,7 @@ def _free(name: str, kinds: Tensor) -> Rows:
     return [(name, "kinds", len(kinds)), (name, "stray", float(stray))]
 
 
-def parameters(units: int, n_starts: int, source: torch.Generator) -> Rows:
+def parameters(units: int, source: torch.Generator) -> Rows:
     """Return whether other weights of W2 sigma(W1 x) give the same function: Proposition 1, and beyond its assumptions.
 
     "function" is the largest change of an answer relative to the largest answer, after the change of weights that
@@ -279,23 +255,17 @@ def _nullity(sigma: Activation, W1: Tensor, W2: Tensor, x: Tensor) -> int:
     d = len(W1)
     model = nn.Sequential(nn.Linear(d, d, bias=False), _Apply(sigma), nn.Linear(d, d, bias=False))
     fixed = constraint(model, Standard(), 0)
-    return nullity.nullity(nullity.spectrum(model, fixed, {"0.weight": W1, "2.weight": W2}, x))
+    return nullity(spectrum(model, fixed, {"0.weight": W1, "2.weight": W2}, x))
 
 
-CHECKS: dict[str, Callable[[int, int, torch.Generator], Rows]] = {
+CHECKS: dict[str, SizedCheck] = {
     "generators": generators,
     "gate scale": gate_scale,
-    "reorderings": reordered,
+    "reorderings": exact_reorderings,
     "gates": gates,
     "searches": searches,
     "parameters": parameters,
 }
-
-
-def rows_of(record: Record, check: str) -> pd.DataFrame:
-    """Return one check as a table: one row per draw, one column per (variant, what)."""
-    table = record.table[record.table["check"] == check]
-    return table.pivot(index="draw", columns=["variant", "what"], values="value")
 
 
 def quantities(record: Record) -> dict[str, np.ndarray]:

@@ -3,11 +3,9 @@
 No network is trained here. Sizes are those of the independent check whose numbers stand in `REFERENCE`.
 """
 
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -17,7 +15,6 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.func import grad
 
-from symlib import records
 from symlib.alignment.tracing import specification
 from symlib.asymmetry import (
     Asymmetry,
@@ -35,8 +32,8 @@ from symlib.networks.mlp import MLP, Activation, gelu, relu
 from symlib.population import initialise
 from symlib.records import Record
 from symlib.seeds import generator, seed
-from symlib.studies.shards import joined_facts, run_shards
-from symlib.theory.nullity import jacobian, nullity, spectrum
+from symlib.studies.checks import Rows, rows_of, run_checks
+from symlib.theory.nullity import RANK, jacobian, nullity, spectrum
 from symlib.theory.symmetries import (
     VERDICTS,
     Outcome,
@@ -123,8 +120,6 @@ SYMMETRIES: dict[str, tuple[Activation, str, Transformation | None]] = {
     "shift before LayerNorm": (gelu, "layer", shifted_before_norm),
 }
 
-Rows = list[tuple[str, str, float]]  # variant, what is measured, value
-
 
 class RemainingSymmetries(Config):
     """Parameters of one run; their meaning stands beside each in the notebook's parameters cell."""
@@ -137,37 +132,17 @@ class RemainingSymmetries(Config):
 
 
 def run(config: RemainingSymmetries) -> Record:
-    """Run all checks, one shard a draw; with `config.out` set, a killed run goes on where it stopped.
-
-    Returns:
-        A record with columns check, variant, what, draw and value.
-    """
-    out = Path(config.out) if config.out else None
-    work = {
-        f"draw-{draw:03d}": ({"base_seed": config.base_seed, "draw": draw}, partial(measure, config.base_seed, draw))
-        for draw in range(config.n_draws)
-    }
-    parts = run_shards(work, out and out / "shards", config.workers, len(CHECKS))
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    record = records.make(STUDY, config.model_dump(exclude={"out"}), table, joined_facts(parts, "cpu"))
-    if out is not None:
-        records.write(out / "record", record)
-    return record
+    """Run all checks on all networks, see `run_checks`."""
+    return run_checks(
+        STUDY, config, {name: partial(_checked, check, config.base_seed) for name, check in CHECKS.items()}
+    )
 
 
-def measure(base_seed: int, draw: int, folder: Path | None, tick: Callable[[], None]) -> Record:
-    """Run every check on one draw of all networks; `folder` is not used, since a draw takes seconds."""
-    started = time.perf_counter()
-    rows = []
-    for check, rows_of in CHECKS.items():
-        found = rows_of(seed(base_seed, STUDY, draw))
-        rows += [{"check": check, "variant": v, "what": what, "draw": draw, "value": value} for v, what, value in found]
-        tick()
-    facts = {"compute_s": round(time.perf_counter() - started, 1)}
-    return records.make(STUDY, {"base_seed": base_seed, "draw": draw}, pd.DataFrame(rows), facts)
+def _checked(check: Callable[[int], Rows], base_seed: int, draw: int) -> Rows:
+    return check(seed(base_seed, STUDY, draw))
 
 
-def bias_free(widths: tuple[int, ...], activation: Activation, layer_norm: bool) -> nn.Sequential:
+def without_biases(widths: tuple[int, ...], activation: Activation, layer_norm: bool) -> nn.Sequential:
     """Return a perceptron in float64 without any biases, so that every trainable entry is one of a linear map."""
     *hidden, last = pairwise(widths)
     parts: list[nn.Module] = []
@@ -191,7 +166,7 @@ def inputs(n_features: int, draw_seed: int) -> Tensor:
 def network_spectrum(name: str, draw_seed: int) -> tuple[Tensor, Constraint]:
     """Return the relative singular values of one draw of an entry of `NETWORKS`, and its fixed side."""
     widths, activation, layer_norm, asymmetry = NETWORKS[name]
-    model = bias_free(widths, activation_for(asymmetry, draw_seed, activation), layer_norm)
+    model = without_biases(widths, activation_for(asymmetry, draw_seed, activation), layer_norm)
     fixed, weights = drawn(model, asymmetry, draw_seed)
     return spectrum(model, fixed, weights, inputs(widths[0], draw_seed)), fixed
 
@@ -237,7 +212,7 @@ def brokenness(draw_seed: int) -> Rows:
     rows = []
     for scale in SCALES:
         for kind, asymmetry in (("w-asym", WAsymmetry(2, scale)), ("sigma-asym", Sigma(scale))):
-            model = bias_free(LARGE, activation_for(asymmetry, draw_seed, leaky), False)
+            model = without_biases(LARGE, activation_for(asymmetry, draw_seed, leaky), False)
             fixed, weights = drawn(model, asymmetry, draw_seed)
             values = spectrum(model, fixed, weights, inputs(LARGE[0], draw_seed))
             rows.append((kind, f"{scale:g}", float(values[-1])))
@@ -252,12 +227,12 @@ def decay(draw_seed: int) -> Rows:
     rows = []
     for name in ("standard", "syre 1"):
         widths, activation, layer_norm, asymmetry = NETWORKS[name]
-        model = bias_free(widths, activation, layer_norm)
+        model = without_biases(widths, activation, layer_norm)
         fixed, weights = drawn(model, asymmetry, draw_seed)
         _, values, directions = torch.linalg.svd(
             jacobian(model, fixed, weights, inputs(widths[0], draw_seed)), full_matrices=False
         )
-        flat = directions[values < 1e-9 * values[0]]
+        flat = directions[values < RANK * values[0]]
         slope = torch.cat([g.flatten() for g in grad(partial(penalty, fixed))(weights).values()])
         rows.append((name, "slope", float((flat @ slope).norm() / slope.norm())))
     return rows
@@ -298,12 +273,6 @@ CHECKS: dict[str, Callable[[int], Rows]] = {
     "decay": decay,
     "transformations": transformations,
 }
-
-
-def rows_of(record: Record, check: str) -> pd.DataFrame:
-    """Return one check as a table: one row per draw, one column per (variant, what)."""
-    table = record.table[record.table["check"] == check]
-    return table.pivot(index="draw", columns=["variant", "what"], values="value")
 
 
 def verdicts(record: Record) -> pd.DataFrame:

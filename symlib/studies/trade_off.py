@@ -25,6 +25,7 @@ from symlib.asymmetry import linear_maps
 from symlib.data.dataset import Dataset, Split
 from symlib.effective.costs import realization_costs
 from symlib.effective.identifiability import identifiability_gap
+from symlib.effective.room import room
 from symlib.effective.subspace import input_moments, layer_inputs, representation_subspace
 from symlib.feature_learning import feature_cka, read_out_accuracy
 from symlib.interpolation import accuracy_drop, curves, mixing_weights
@@ -35,7 +36,6 @@ from symlib.seeds import generator
 from symlib.studies.analysis import analyse, networks, over_pairs
 from symlib.studies.trained import SHAPES, Family, Intervention, NotNegative, Positive, TrainedNetworks
 from symlib.studies.trained_costs import fixed_sides
-from symlib.theory.room import room
 
 STUDY = "trade_off"
 # What a record has of every network and of every pair, by the names of `quantities`; shares become per cent.
@@ -227,14 +227,14 @@ def _kernel_samples(config: TradeOff, data: Dataset) -> Tensor:
 def _scores(config: TradeOff, start: Population, end: Population, data: Dataset) -> dict[str, float]:
     """Return accuracies in [0, 1].
 
-    Columns: train and test, of the network; read_drawn and read_learnt, on test images, of the best linear read-out of
-    its last hidden layer before and after training.
+    Columns: train and test, of the network; read_drawn and read_learnt, on the same test images, of the best linear
+    read-out of its last hidden layer before and after training, fitted on all training images.
     """
-    splits, n = {"train": data.train, "test": data.test}, config.n_seen
-    scores = {name: evaluate(end, s.x[:n], s.y[:n]).accuracy.item() for name, s in splits.items()}
+    train, test = (Split(s.x[: config.n_seen], s.y[: config.n_seen]) for s in (data.train, data.test))
+    scores = {n: evaluate(end, s.x, s.y).accuracy.item() for n, s in (("train", train), ("test", test))}
     for name, population in {"read_drawn": start, "read_learnt": end}.items():
-        train, test = (Split(list(_hidden(population, s.x).values())[-1], s.y) for s in splits.values())
-        scores[name] = read_out_accuracy(train, test)
+        fit, classify = (Split(list(_hidden(population, s.x).values())[-1], s.y) for s in (data.train, test))
+        scores[name] = read_out_accuracy(fit, classify)
     return scores
 
 

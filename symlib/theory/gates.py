@@ -5,7 +5,6 @@ it sends each unit to a multiple of one unit, provided that no two rows of F are
 A[l, p(l)] = a_l for a permutation p, and F[p(i), p(l)] = a_l F[i, l] for all i and l.
 """
 
-from dataclasses import dataclass
 from itertools import permutations
 
 import torch
@@ -13,14 +12,6 @@ from torch import Tensor
 
 LARGEST = 7  # units up to which all permutations are tried
 ROUNDING = 1e-9  # relative
-
-
-@dataclass(frozen=True)
-class Equivariances:
-    """The matrices A with sigma(A x) = A sigma(x)."""
-
-    A: Tensor  # shape (n, d, d), the identity first
-    free: tuple[int, ...]  # units that may moreover be scaled at will, for their column of F is zero
 
 
 def check_rows(F: Tensor) -> None:
@@ -41,18 +32,23 @@ def check_rows(F: Tensor) -> None:
         )
 
 
-def linear_equivariances(F: Tensor) -> Equivariances:
-    """Find every linear equivariance of FiGLU with the matrix F, by trying all permutations.
+def linear_equivariances(F: Tensor) -> Tensor:
+    """Find the matrices A with sigma(A x) = A sigma(x) for FiGLU with the matrix F, by trying all permutations.
+
+    Units whose column of F is zero may moreover be scaled at will; here their factor is 1.
 
     Args:
         F: Gate, shape (d, d), with non-zero rows that differ by more than a sign.
+
+    Returns:
+        All linear equivariances but for those scales, shape (n, d, d), the identity first.
 
     Raises:
         ValueError: If F is larger than `LARGEST`, or has other rows.
 
     Source: our own sharpening of Lim et al. (2024), Proposition 2.
 
-    >>> linear_equivariances(torch.tensor([[1.0, 6.0], [3.0, 2.0]])).A
+    >>> linear_equivariances(torch.tensor([[1.0, 6.0], [3.0, 2.0]]))
     tensor([[[1.0000, 0.0000], [0.0000, 1.0000]],
             [[0.0000, 2.0000], [0.5000, 0.0000]]])
     """
@@ -67,10 +63,7 @@ def linear_equivariances(F: Tensor) -> Equivariances:
     misfit = (moved - factors[:, None, :] * F).abs().amax(dim=(1, 2))
     holds = (misfit < ROUNDING * F.abs().max()) & (factors != 0).all(1)
     A = torch.zeros(int(holds.sum()), d, d, dtype=F.dtype)
-    return Equivariances(
-        A.scatter_(2, orders[holds][:, :, None], factors[holds][:, :, None]),
-        tuple((size == 0).nonzero().flatten().tolist()),
-    )
+    return A.scatter_(2, orders[holds][:, :, None], factors[holds][:, :, None])
 
 
 def is_rigid(F: Tensor) -> bool:

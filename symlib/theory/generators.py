@@ -10,14 +10,12 @@ from torch.func import jacrev, vmap
 
 from symlib.theory.activations import Activation, check_activation
 
-RANK = 1e-9  # singular values below this share of the largest count as zero; rounding leaves 1e-16, generic ones 1e-3
-
 
 def generator_spectrum(sigma: Activation, x: Tensor, diagonal: bool = False) -> Tensor:
     """Return the singular values of the equations for (X, Y), relative to the largest, in falling order.
 
-    As many as vanish, so many directions has the group of linear equivariances at the identity. The smallest says how
-    nearly there is one.
+    As many as vanish, so many directions has the group of linear equivariances at the identity; `nullity.nullity`
+    counts them. The smallest says how nearly there is one.
 
     Args:
         sigma: Maps (..., d) to (..., d), differentiable at the samples.
@@ -45,8 +43,3 @@ def generator_spectrum(sigma: Activation, x: Tensor, diagonal: bool = False) -> 
         equations = torch.cat([of_X, -of_Y], dim=2)
     values = torch.linalg.svdvals(equations.flatten(0, 1))
     return values / values[0]
-
-
-def count_generators(spectrum: Tensor) -> int:
-    """Return how many relative singular values vanish."""
-    return int((spectrum < RANK).sum())

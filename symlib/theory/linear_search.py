@@ -13,6 +13,7 @@ from symlib.theory.activations import Activation, check_activation
 
 FOUND = 1e-6  # error below which a descent has found an equivariance: those that arrive end near 1e-15
 INVERTIBLE = 0.05  # least singular value of A, its rows scaled to length 1, from which on A counts as invertible
+ALIKE = 1e-3  # largest difference of entries between two of one kind
 
 
 @dataclass(frozen=True)
@@ -27,22 +28,16 @@ class Search:
         """Which A have an inverse to speak of, shape (starts,); singular ones are no equivariances."""
         return torch.linalg.svdvals(_unit_rows(self.A))[:, -1] > INVERTIBLE
 
-    def kinds(self, same: float = 1e-3) -> Tensor:
-        """Return the equivariances found, their rows scaled to length 1 and no two of them alike, shape (n, d, d).
-
-        Args:
-            same: Largest difference of entries between two that count as alike.
-        """
+    def kinds(self) -> Tensor:
+        """Return the equivariances found, their rows scaled to length 1 and no two of them alike, shape (n, d, d)."""
         distinct: list[Tensor] = []
         for A in _unit_rows(self.A[(self.error < FOUND) & self.invertible]):
-            if all((A - other).abs().max() > same for other in distinct):
+            if all((A - other).abs().max() > ALIKE for other in distinct):
                 distinct.append(A)
         return torch.stack(distinct) if distinct else self.A[:0]
 
 
-def search(
-    sigma: Activation, x: Tensor, starts: Tensor, radius: Tensor | None = None, max_evaluations: int = 200
-) -> Search:
+def search(sigma: Activation, x: Tensor, starts: Tensor, radius: Tensor | None = None) -> Search:
     """Descend from every start to a matrix A for which some B makes sigma(A x) = B sigma(x) as nearly true as can be.
 
     Each unit's error is relative to the size of its own answer, so that shrinking a row of A gains nothing.
@@ -52,7 +47,6 @@ def search(
         x: Samples in float64, shape (n, d).
         starts: Matrices A to start from, shape (starts, d, d); with a radius, directions of A - I.
         radius: Frobenius norm that A - I is held at, shape (starts,); None leaves A free.
-        max_evaluations: Of each descent.
 
     Raises:
         ValueError: If the activation does not suit, see `check_activation`.
@@ -79,7 +73,7 @@ def search(
         return values.detach(), torch.autograd.grad(values.sum(), flat)[0]
 
     start = starts.flatten(1).T.contiguous()
-    end = minimise(objective, start, torch.ones_like(start), 1e-12, 1e-20, max_evaluations=max_evaluations)
+    end = minimise(objective, start, torch.ones_like(start), 1e-12, 1e-20, max_evaluations=200)
     A = matrices(end.at, radius)
     return Search(A, misfit(A).sqrt())
 

@@ -51,10 +51,10 @@ def spectrum(model: nn.Module, fixed: Constraint, tensors: Mapping[str, Tensor],
 
 
 def nullity(values: Tensor, rank: float = RANK) -> int:
-    """Return how many relative singular values vanish: the dimension of the continuous symmetries.
+    """Return how many relative singular values vanish: the dimension of what the equations leave free.
 
     Args:
-        values: As `spectrum` returns them.
+        values: As `spectrum` or `generators.generator_spectrum` return them.
         rank: Share of the largest below which one counts as zero.
     """
     return int((values < rank).sum())
