@@ -190,11 +190,11 @@ from textwrap import fill
 
 from symlib.asymmetry import Standard
 from symlib.networks.mlp import relu
-from symlib.studies.remaining_symmetries import drawn, inputs, without_biases
+from symlib.studies.remaining_symmetries import drawn, inputs, mlp_without_biases
 from symlib.theory.nullity import nullity, spectrum
 
 widths = (8, 10, 10, 4)
-model = without_biases(widths, relu, False)
+model = mlp_without_biases(widths, relu, False)
 fixed, weights = drawn(model, Standard(), draw)
 x = inputs(8, draw)
 x[:, 7] = 1.0  # a constant input, so that a row can be negative on all others

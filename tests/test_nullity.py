@@ -16,16 +16,16 @@ from symlib.studies.remaining_symmetries import (
     half,
     inputs,
     leaky,
+    mlp_without_biases,
     network_spectrum,
     scalings_and_silent,
-    without_biases,
 )
 from symlib.theory.nullity import jacobian, nullity, spectrum
 
 
 def counted(widths, activation, asymmetry, layer_norm=False, draw=0):
     """Return the nullity of a random network and its number of trainable entries."""
-    model = without_biases(widths, activation_for(asymmetry, draw, activation), layer_norm)
+    model = mlp_without_biases(widths, activation_for(asymmetry, draw, activation), layer_norm)
     fixed, weights = drawn(model, asymmetry, draw)
     values = spectrum(model, fixed, weights, inputs(widths[0], draw))
     return nullity(values), len(values)
@@ -52,7 +52,7 @@ def test_zeros_keep_one_scaling_for_each_hidden_unit(widths):
 
 
 def test_zeros_that_hide_a_unit_free_its_whole_row():
-    model = without_biases((6, 5, 4, 3), leaky, False)
+    model = mlp_without_biases((6, 5, 4, 3), leaky, False)
     fixed, weights = drawn(model, Standard(), 0)
     D = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
     D["0.weight"][2, :2] = False
@@ -94,7 +94,7 @@ def test_constants_leave_shifts_in_columns_without_any_alone():
 
 
 def test_jacobian_is_that_of_finite_differences():
-    model = without_biases((4, 5, 3), gelu, False)
+    model = mlp_without_biases((4, 5, 3), gelu, False)
     fixed, weights = drawn(model, WAsymmetry(2, 0.5), 0)
     x = inputs(4, 0)[:20]
     slow = []
@@ -108,7 +108,7 @@ def test_jacobian_is_that_of_finite_differences():
 
 
 def test_scalings_of_units_span_the_null_space():
-    model = without_biases((4, 3, 2), leaky, False)
+    model = mlp_without_biases((4, 3, 2), leaky, False)
     fixed, weights = drawn(model, WAsymmetry(1, 0.0), 0)
     directions = []
     for unit in range(3):
@@ -123,7 +123,7 @@ def test_scalings_of_units_span_the_null_space():
 
 
 def test_silent_units_count_as_symmetries_of_the_sample():
-    model = without_biases((4, 3, 2), relu, False)
+    model = mlp_without_biases((4, 3, 2), relu, False)
     fixed, weights = drawn(model, Standard(), 0)
     x = inputs(4, 0)
     x[:, 3] = 1.0
@@ -146,7 +146,7 @@ def test_running_statistics_are_used_and_are_no_directions():
 @pytest.mark.parametrize("name", ["standard", "sigma-asym 1"])
 def test_single_precision_is_refused_and_named(name):
     widths, activation, _, asymmetry = NETWORKS[name]
-    model = without_biases(widths, activation_for(asymmetry, 0, activation), False)
+    model = mlp_without_biases(widths, activation_for(asymmetry, 0, activation), False)
     fixed, weights = drawn(model, asymmetry, 0)
     x = inputs(widths[0], 0)
     with pytest.raises(ValueError, match="needs float64.*inputs has torch.float32"):
@@ -159,7 +159,7 @@ def test_single_precision_is_refused_and_named(name):
 
 
 def test_samples_too_small_to_tell_are_refused():
-    model = without_biases(LARGE, leaky, False)
+    model = mlp_without_biases(LARGE, leaky, False)
     fixed, weights = drawn(model, WAsymmetry(2, 1.0), 0)
     x = torch.randn(42, 8, generator=generator("x"), dtype=torch.float64)
     with pytest.raises(ValueError, match="42 inputs with 4 answers each cannot tell 172 .* take 43 inputs or more"):

@@ -170,7 +170,7 @@ def test_order_and_signs_are_free_in_standard_networks_and_cost_decay_under_syre
 def test_the_slope_of_decay_is_that_along_scalings_of_units(record):
     widths, activation, layer_norm, asymmetry = study.NETWORKS["standard"]
     draw = study.seed(0, study.STUDY, 0)
-    _, weights = drawn(study.without_biases(widths, activation, layer_norm), asymmetry, draw)
+    _, weights = drawn(study.mlp_without_biases(widths, activation, layer_norm), asymmetry, draw)
     names, directions = list(weights), []
     for l in (0, 1):
         for unit in range(10):

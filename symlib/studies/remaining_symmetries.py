@@ -142,7 +142,7 @@ def _checked(check: Callable[[int], Rows], base_seed: int, draw: int) -> Rows:
     return check(seed(base_seed, STUDY, draw))
 
 
-def without_biases(widths: tuple[int, ...], activation: Activation, layer_norm: bool) -> nn.Sequential:
+def mlp_without_biases(widths: tuple[int, ...], activation: Activation, layer_norm: bool) -> nn.Sequential:
     """Return a perceptron in float64 without any biases, so that every trainable entry is one of a linear map."""
     *hidden, last = pairwise(widths)
     parts: list[nn.Module] = []
@@ -166,7 +166,7 @@ def inputs(n_features: int, draw_seed: int) -> Tensor:
 def network_spectrum(name: str, draw_seed: int) -> tuple[Tensor, Constraint]:
     """Return the relative singular values of one draw of an entry of `NETWORKS`, and its fixed side."""
     widths, activation, layer_norm, asymmetry = NETWORKS[name]
-    model = without_biases(widths, activation_for(asymmetry, draw_seed, activation), layer_norm)
+    model = mlp_without_biases(widths, activation_for(asymmetry, draw_seed, activation), layer_norm)
     fixed, weights = drawn(model, asymmetry, draw_seed)
     return spectrum(model, fixed, weights, inputs(widths[0], draw_seed)), fixed
 
@@ -212,7 +212,7 @@ def brokenness(draw_seed: int) -> Rows:
     rows = []
     for scale in SCALES:
         for kind, asymmetry in (("w-asym", WAsymmetry(2, scale)), ("sigma-asym", Sigma(scale))):
-            model = without_biases(LARGE, activation_for(asymmetry, draw_seed, leaky), False)
+            model = mlp_without_biases(LARGE, activation_for(asymmetry, draw_seed, leaky), False)
             fixed, weights = drawn(model, asymmetry, draw_seed)
             values = spectrum(model, fixed, weights, inputs(LARGE[0], draw_seed))
             rows.append((kind, f"{scale:g}", float(values[-1])))
@@ -227,7 +227,7 @@ def decay(draw_seed: int) -> Rows:
     rows = []
     for name in ("standard", "syre 1"):
         widths, activation, layer_norm, asymmetry = NETWORKS[name]
-        model = without_biases(widths, activation, layer_norm)
+        model = mlp_without_biases(widths, activation, layer_norm)
         fixed, weights = drawn(model, asymmetry, draw_seed)
         _, values, directions = torch.linalg.svd(
             jacobian(model, fixed, weights, inputs(widths[0], draw_seed)), full_matrices=False
