@@ -73,7 +73,7 @@ live = run(config)
 
 # %%
 from symlib import claims, records
-from symlib.plots import graph_connectivity as plots
+from symlib.plots import pairs as plots
 from symlib.plots.variants import verdict_table
 from symlib.studies.graph_connectivity import (
     activation_effects,

@@ -5,7 +5,7 @@ import torch
 
 from symlib.asymmetry import Sigma
 from symlib.data.graphs import load_graph
-from symlib.plots import graph_connectivity as plots
+from symlib.plots import pairs as plots
 from symlib.plots.variants import verdict_table
 from symlib.studies import graph_connectivity as study
 from symlib.studies.graph_connectivity import (

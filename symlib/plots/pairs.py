@@ -1,4 +1,4 @@
-"""Figures and tables of the graph networks."""
+"""Figures and tables of pairs of graph networks and of residual networks, variant by variant."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,6 +13,7 @@ METHODS = {
     "unaligned": Look("as they are", "#444444", "o"),
     "git-rebasin": Look("weights matched", "#0072B2", "s"),
     "activation-matching": Look("activations matched", "#E69F00", "^"),
+    "git-rebasin repaired": Look("weights matched, REPAIR", "#CC79A7", "D"),
 }
 
 
@@ -23,7 +24,7 @@ def barrier_rows(pairs: pd.DataFrame, title: str) -> Figure:
         pairs: Columns variant, method, barrier (nats).
         title: What was run.
 
-    Source: Lim et al. (2024), Table 1, last row, and our controls.
+    Source: Lim et al. (2024), Table 1, and our controls.
     """
     variants = list(pairs["variant"].unique())
     figure, axes = plt.subplots(figsize=(7.2, 0.42 * len(variants) + 1.4), layout="constrained")
@@ -36,7 +37,7 @@ def barrier_rows(pairs: pd.DataFrame, title: str) -> Figure:
     axes.invert_yaxis()
     axes.set_xlabel("test-loss barrier at the midpoint (nats); symbols: pairs, bars: means")
     axes.set_title(title, loc="left", fontsize="medium")
-    legend_below(figure, list(METHODS.values()))
+    legend_below(figure, [METHODS[method] for method in pairs["method"].unique()])
     plain(axes)
     return finished(figure)
 
@@ -50,7 +51,7 @@ def curve_panels(table: pd.DataFrame, variants: Sequence[str], paper: Mapping[st
         paper: Variant -> printed midpoint barrier (nats), drawn as a bar above the ends' mean.
         title: What was run.
 
-    Source: Lim et al. (2024), Figure 3, right.
+    Source: Lim et al. (2024), Figure 3.
     """
     columns = min(len(variants), 4)
     rows = -(-len(variants) // columns)
