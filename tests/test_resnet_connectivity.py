@@ -73,6 +73,8 @@ def test_masks_of_the_paper_at_its_widths_and_their_shares_at_others():
     assert w_asymmetry(small(depth=20, width=1.0, dataset="cifar10"), ResNet(20)).n_fix == list(lim_resnet().n_fix)
     wide = w_asymmetry(small(depth=20, width=8.0, masks="table 12", dataset="cifar10"), ResNet(20, 8))
     assert wide == lim_resnet(multiple=3, sigma_F=2.0)
+    zeros = study.with_zeros(small(depth=20, width=8.0, masks="table 12", dataset="cifar10"), ResNet(20, 8))
+    assert zeros.n_fix[0] == 12 and list(zeros.n_fix[1:]) == list(wide.n_fix[1:]) and zeros.sigma_F == 0
     narrow = w_asymmetry(small(depth=20, dataset="cifar10"), ResNet(20, 0.5)).n_fix
     assert narrow[:2] == [12, 18] and narrow[-1] == 4  # the stem's three inputs stay three
 

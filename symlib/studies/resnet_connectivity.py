@@ -37,7 +37,7 @@ from symlib.interpolation import curves, line, mixing_weights
 from symlib.networks.mlp import relu
 from symlib.networks.resnet import ResNet
 from symlib.population import Population, evaluate, initialise
-from symlib.presets import SIGMA_RESNET, lim_resnet
+from symlib.presets import SIGMA_RESNET, buergin_resnet, lim_resnet
 from symlib.records import Record
 from symlib.seeds import generator, seed
 from symlib.studies.mode_connectivity import NotNegative, Positive
@@ -91,6 +91,13 @@ def w_asymmetry(config: "ResNetConnectivity", model: nn.Module) -> WAsymmetry:
     return WAsymmetry([round(n * d / full) for n, d, full in zip(counts, ours, usual, strict=True)], config.sigma_F)
 
 
+def with_zeros(config: "ResNetConnectivity", model: nn.Module) -> WAsymmetry:
+    """Return the same with zeros for constants, but the stem of Bürgin et al. where Table 12 would cut the network."""
+    if config.masks == "table 12":
+        return buergin_resnet(sigma_F=0.0)
+    return replace(w_asymmetry(config, model), sigma_F=0.0)
+
+
 def _biases(bound: float) -> Variant:
     return Variant(lambda config, model: FixedBiases(bound))
 
@@ -100,7 +107,7 @@ VARIANTS = {
     "sigma": Variant(lambda config, model: SIGMA_RESNET, lr=0.1),  # the paper warms up to 1e-3 instead of 1e-2
     W_ASYM: Variant(w_asymmetry),
     "syre": Variant(lambda config, model: Syre(config.sigma_F)),
-    "w-asym 0": Variant(lambda config, model: replace(w_asymmetry(config, model), sigma_F=0.0)),
+    "w-asym 0": Variant(with_zeros),
     "anchor": Variant(w_asymmetry, symmetric=True, pinned=False),
     "biases 1": _biases(1),
     "biases 3": _biases(3),
