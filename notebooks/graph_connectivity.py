@@ -75,12 +75,8 @@ live = run(config)
 from symlib import claims, records
 from symlib.plots import pairs as plots
 from symlib.plots.variants import verdict_table
-from symlib.studies.graph_connectivity import (
-    activation_effects,
-    pairs,
-    unaligned,
-    verdicts,
-)
+from symlib.studies.graph_connectivity import activation_effects, pairs, verdicts
+from symlib.studies.variants import as_they_are
 
 kept = max([live, *records.find("graph_connectivity")], key=claims.weight)
 title = "{dataset}, hidden {hidden}, {n_pairs} pairs, {epochs} steps ({profile})".format
@@ -133,7 +129,7 @@ plots.statistics_table(pairs(kept), pairs(kept, "as mixed"))
 # The same on a random graph of 2,000 nodes, computed when the page was built. Barriers as shares of the standard one:
 
 # %%
-share = unaligned(live).groupby("variant")["barrier"].mean()
+share = as_they_are(pairs(live)).groupby("variant")["barrier"].mean()
 share = share / share["standard"]
 checks = {
     "half and sigma are within a twentieth": abs(share["half"] - share["sigma"]) < 0.05,

@@ -74,7 +74,8 @@ live = run(config)
 from symlib import claims, records
 from symlib.plots import pairs as plots
 from symlib.plots.variants import verdict_table
-from symlib.studies.resnet_connectivity import pairs, unaligned, verdicts
+from symlib.studies.resnet_connectivity import pairs, verdicts
+from symlib.studies.variants import as_they_are
 
 kept = max([live, *records.find("resnet_connectivity")], key=claims.weight)
 title = "{dataset}, ResNet-{depth}, width {width:g}, {n_pairs} pairs, {epochs} epochs"
@@ -125,7 +126,7 @@ print("\n".join(lines))
 # ResNet-8s on digits, computed when the page was built. Barriers as shares of the standard one:
 
 # %%
-share = unaligned(live).groupby("variant")["barrier"].mean()
+share = as_they_are(pairs(live)).groupby("variant")["barrier"].mean()
 share = share / share["standard"]
 checks = {
     "W-asymmetric networks have less than half of it": share["w-asym"] < 0.5,

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
+from symlib import records
 from symlib.asymmetry import Sigma
 from symlib.data.graphs import load_graph
 from symlib.plots import pairs as plots
@@ -21,9 +22,9 @@ from symlib.studies.graph_connectivity import (
     quantities,
     run,
     start,
-    unaligned,
     verdicts,
 )
+from symlib.studies.variants import as_they_are, joined
 
 SMALL = {
     "profile": "custom",
@@ -88,7 +89,7 @@ def test_variants_differ_in_what_they_say_they_do():
 
 def test_soft_gates_are_the_linear_activation():
     found = run(small(variants=["standard", "w-asym", "half", "sigma"], epochs=30))
-    barrier = unaligned(found).groupby("variant")["barrier"].mean()
+    barrier = as_they_are(pairs(found)).groupby("variant")["barrier"].mean()
     assert barrier["sigma"] == pytest.approx(barrier["half"], rel=0.02)
     assert np.abs(quantities(found)["apart/sigma"]).max() < 0.02
     effects = activation_effects(found)
@@ -148,10 +149,10 @@ def test_diverged_pairs_are_counted_and_left_out(monkeypatch):
     every.append(measure(small(), "anchor", 0, None, lambda: None))
     monkeypatch.setattr(study, "train", diverge)
     every.append(measure(small(), "anchor", 1, None, lambda: None))
-    assert every[-1].table["test_loss"].isna().all() and "train_loss" not in every[-1].about
+    assert every[-1].table["test_loss"].isna().all() and "scores" not in every[-1].about
     table = pd.concat([part.table for part in every], ignore_index=True)
-    networks = {name: study._joined(every, name) for name in ("standard", "w-asym", "anchor")}
-    record = study.records.make("graph_connectivity", small().model_dump(), table, {"networks": networks})
+    networks = joined("graph_connectivity", small(), every, "cpu").about["networks"]
+    record = records.make("graph_connectivity", small().model_dump(), table, {"networks": networks})
     row = verdicts(record).set_index("variant").loc["anchor"]
     assert (row["n"], row["diverged"]) == (1, 1)
     assert len(quantities(record)["barrier/anchor"]) == 1
@@ -201,7 +202,7 @@ def test_figures_and_tables_show_every_variant(record):
     lines = plots.curve_panels(record.table, small().variants, {}, "").axes[0].lines
     first = record.table.query("variant == 'standard' and method == 'unaligned' and statistics == 're-estimated'")
     np.testing.assert_allclose(lines[0].get_ydata(), first.groupby("lambda")["test_loss"].mean())
-    assert unaligned(record).groupby("variant")["removed"].mean()["w-asym"] == pytest.approx(1)
+    assert as_they_are(pairs(record)).groupby("variant")["removed"].mean()["w-asym"] == pytest.approx(1)
     scores = plots.score_table(record.about["networks"])
     assert (
         scores.loc["standard", "test accuracy (%)"]

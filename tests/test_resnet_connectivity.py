@@ -15,10 +15,10 @@ from symlib.studies.resnet_connectivity import (
     quantities,
     run,
     start,
-    unaligned,
     verdicts,
     w_asymmetry,
 )
+from symlib.studies.variants import as_they_are
 
 SMALL = {
     "profile": "custom",
@@ -129,7 +129,7 @@ def test_quantities_have_one_value_a_pair(record):
     scores = record.about["networks"]["w-asym"]
     np.testing.assert_allclose(found["distance/w-asym"], np.array(scores["distance"]) / scores["n_trainable"])
     assert len(scores["train_accuracy"]) == len(scores["test_accuracy"]) == 4
-    assert unaligned(record).groupby("variant")["removed"].mean()["w-asym"] == pytest.approx(1)
+    assert as_they_are(pairs(record)).groupby("variant")["removed"].mean()["w-asym"] == pytest.approx(1)
 
 
 def test_diverged_pairs_are_recorded_and_counted(record, monkeypatch):
@@ -142,7 +142,7 @@ def test_diverged_pairs_are_recorded_and_counted(record, monkeypatch):
     table = pd.concat([whole, lost.table], ignore_index=True)
     about = record.about | {"networks": {name: record.about["networks"][name] for name in ("standard", "w-asym")}}
     row = verdicts(study.Record(table, about)).set_index("variant").loc["w-asym"]
-    assert (row["n"], row["diverged"]) == (1, 1) and "train_loss" not in lost.about
+    assert (row["n"], row["diverged"]) == (1, 1) and "scores" not in lost.about
 
 
 def test_finished_pairs_are_not_trained_again(tmp_path, monkeypatch):

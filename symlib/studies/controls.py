@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 from pydantic import Field, model_validator
 
-from symlib import records
 from symlib.alignment.permutation import unconstrained
 from symlib.asymmetry import Standard, WAsymmetry, constraint, linear_maps
 from symlib.config import Config
@@ -26,8 +25,18 @@ from symlib.population import Population, initialise
 from symlib.records import Record
 from symlib.seeds import seed
 from symlib.studies.mode_connectivity import N_INPUTS, NotNegative, Positive
-from symlib.studies.shards import joined_facts, refuse_missing_device
-from symlib.studies.variants import STANDARD, W_ASYM, Prediction, compared, judged, run_pairs, summed_up
+from symlib.studies.shards import refuse_missing_device
+from symlib.studies.variants import (
+    STANDARD,
+    W_ASYM,
+    Prediction,
+    compared,
+    joined,
+    judged,
+    run_pairs,
+    shard_record,
+    summed_up,
+)
 from symlib.training import Recipe, train
 
 STUDY = "controls"
@@ -141,13 +150,7 @@ def run(config: Controls) -> Record:
         A record with one row per variant, pair and point of the line.
     """
     verify(config.dataset)
-    parts = run_pairs(config, list(config.variants), measure, 2 * config.epochs)
-    facts = {"data_sha256": parts[0].about["data_sha256"], **joined_facts(parts, config.device)}
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    record = records.make(STUDY, config.model_dump(exclude={"out"}), table, facts)
-    if config.out:
-        records.write(Path(config.out) / "record", record)
-    return record
+    return joined(STUDY, config, run_pairs(config, list(config.variants), measure, 2 * config.epochs), config.device)
 
 
 def measure(config: Controls, name: str, pair: int, folder: Path | None, tick: Callable[[], None]) -> Record:
@@ -185,8 +188,7 @@ def measure(config: Controls, name: str, pair: int, folder: Path | None, tick: C
         found |= {"cosine_before": cosine(*before), "cosine_after": cosine(*after)}
         found["kept"] = np.mean([_kept(config, name, *one) for one in zip(networks, after, strict=True)])
     facts = {"data_sha256": data.sha256, "compute_s": round(time.perf_counter() - started, 1)}
-    table = pd.DataFrame({"variant": name, "pair": pair, "lambda": lambdas} | found)
-    return records.make(STUDY, config.science | {"variant": name, "pair": pair}, table, facts)
+    return shard_record(STUDY, config, name, pair, pd.DataFrame({"lambda": lambdas} | found), facts)
 
 
 def _kept(config: Controls, name: str, network: int, trained: Population) -> float:

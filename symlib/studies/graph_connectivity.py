@@ -17,7 +17,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from symlib import records
 from symlib.alignment.permutation import unconstrained
 from symlib.alignment.repair import reestimate
 from symlib.asymmetry import Asymmetry, Sigma, Standard, activation_for, constraint
@@ -31,16 +30,20 @@ from symlib.population import Population, initialise, logits
 from symlib.presets import LIM_GNN, SIGMA_GNN
 from symlib.records import Record
 from symlib.seeds import generator, seed
-from symlib.studies.shards import joined_facts, refuse_missing_device
+from symlib.studies.shards import refuse_missing_device
 from symlib.studies.variants import (
     STANDARD,
     W_ASYM,
     Prediction,
     aligned,
-    compared,
+    as_they_are,
+    joined,
     judged,
+    line_quantities,
+    no_line,
     run_pairs,
     separation,
+    shard_record,
     summed_up,
 )
 from symlib.training import Recipe, linear_warmup, train
@@ -204,17 +207,7 @@ def run(config: GraphConnectivity) -> Record:
     graph = graph_of(config)
     for name in config.variants:  # what does not fit shows here, and not after an hour
         start(config, graph, VARIANTS[name], 0)
-    parts = run_pairs(config, config.variants, measure, config.epochs)
-    facts = {
-        "networks": {name: _joined(parts, name) for name in config.variants},
-        "data_sha256": parts[0].about["data_sha256"],
-        **joined_facts(parts, config.device),
-    }
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    record = records.make(STUDY, config.model_dump(exclude={"out"}), table, facts)
-    if config.out:
-        records.write(Path(config.out) / "record", record)
-    return record
+    return joined(STUDY, config, run_pairs(config, config.variants, measure, config.epochs), config.device)
 
 
 def measure(
@@ -235,7 +228,7 @@ def measure(
         if epoch % LOOK_EVERY == 0 or epoch == config.epochs:
             seen.append(torch.stack(_accuracies(population, graph, graph.train, graph.valid)))
 
-    facts = {"variant": name, "data_sha256": graph.sha256}
+    facts = {"data_sha256": graph.sha256}
     try:
         trained, losses = train(
             drawn,
@@ -248,15 +241,12 @@ def measure(
             look,
         )
     except FloatingPointError:
-        empty = {"lambda": mixing_weights(config.n_points), "test_loss": np.nan, "test_accuracy": np.nan}
-        table = pd.DataFrame({"method": "unaligned", "statistics": "re-estimated"} | empty)
+        table = pd.DataFrame({"method": "unaligned", "statistics": "re-estimated"} | no_line(config.n_points))
     else:
-        facts |= _scores(trained, graph, losses, torch.stack(seen))
+        facts["scores"] = _scores(trained, graph, losses, torch.stack(seen))
         table = pd.concat(_lines(config, pair, trained, graph, variant), ignore_index=True)
     facts["compute_s"] = round(time.perf_counter() - started, 1)
-    return records.make(
-        STUDY, config.science | {"variant": name, "pair": pair}, table.assign(variant=name, pair=pair), facts
-    )
+    return shard_record(STUDY, config, name, pair, table, facts)
 
 
 @torch.no_grad()
@@ -309,15 +299,9 @@ def pairs(record: Record, statistics: str = "re-estimated") -> pd.DataFrame:
     return summed_up(table, ("variant", "method", "pair"))
 
 
-def unaligned(record: Record) -> pd.DataFrame:
-    """Return the rows of `pairs` without alignment, as `variants.compared`."""
-    found = pairs(record)
-    return compared(found[found["method"] == "unaligned"].reset_index(drop=True))
-
-
 def verdicts(record: Record) -> pd.DataFrame:
     """Judge every variant by the share of the barrier that it removes, as `variants.judged` does."""
-    return judged(unaligned(record), PREDICTED)
+    return judged(as_they_are(pairs(record)), PREDICTED)
 
 
 def activation_effects(record: Record) -> dict[str, bool]:
@@ -333,31 +317,16 @@ def activation_effects(record: Record) -> dict[str, bool]:
 def quantities(record: Record) -> dict[str, np.ndarray]:
     """Return vectors with one value per pair or network.
 
-    "barrier/standard", and "barrier/standard git-rebasin" for aligned pairs; "removed/anchor"; "apart/sigma", how far
-    barriers are from those of x / 2 as a share of the mean standard one; "gap/standard", best training less best
-    validation accuracy in percentage points; of the two networks of a pair "distance/standard", divided by the number
-    of trainable parameters as in the paper, and "rms distance/standard", divided by its root.
+    Those of `variants.line_quantities`; "gap/standard", best training less best validation accuracy in percentage
+    points; and "apart/sigma", how far barriers are from those of x / 2 as a share of the mean standard one.
     """
-    found = {}
-    for (variant, method), rows in pairs(record).groupby(["variant", "method"]):
-        name = variant if method == "unaligned" else f"{variant} {method}"
-        found[f"barrier/{name}"] = rows["barrier"].dropna().to_numpy()
-    for variant, rows in unaligned(record).groupby("variant"):
-        found[f"removed/{variant}"] = rows["removed"].dropna().to_numpy()
-    for variant, scores in record.about["networks"].items():
-        best, valid, distance, n = (
-            np.array(scores[key]) for key in ("best_train_accuracy", "best_valid_accuracy", "distance", "n_trainable")
-        )
-        found[f"gap/{variant}"] = 100 * (best - valid)
-        found |= {f"distance/{variant}": distance / n, f"rms distance/{variant}": distance / n**0.5}
+    networks = record.about["networks"]
+    found = line_quantities(pairs(record), networks)
+    for variant, scores in networks.items():
+        if scores:
+            best, valid = (np.array(scores[f"best_{what}_accuracy"]) for what in ("train", "valid"))
+            found[f"gap/{variant}"] = 100 * (best - valid)
     if {"barrier/half", "barrier/sigma"} <= found.keys():
-        wide = unaligned(record).pivot(index="pair", columns="variant", values="barrier")
+        wide = as_they_are(pairs(record)).pivot(index="pair", columns="variant", values="barrier")
         found["apart/sigma"] = ((wide["sigma"] - wide["half"]) / wide["standard"].mean()).dropna().to_numpy()
     return found
-
-
-def _joined(parts: list[Record], name: str) -> dict[str, list[float]]:
-    """Join what the networks of one variant scored; pairs that diverged have no scores."""
-    mine = [part.about for part in parts if part.about["variant"] == name and "train_loss" in part.about]
-    keys = ("train_loss", "train_accuracy", "best_train_accuracy", "best_valid_accuracy", "test_accuracy")
-    return {key: [v for about in mine for v in about[key]] for key in (*keys, "distance", "n_trainable")}

@@ -16,7 +16,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from symlib import records
 from symlib.alignment.permutation import unconstrained
 from symlib.alignment.repair import reestimate, repair
 from symlib.asymmetry import (
@@ -41,16 +40,20 @@ from symlib.presets import SIGMA_RESNET, buergin_resnet, lim_resnet
 from symlib.records import Record
 from symlib.seeds import generator, seed
 from symlib.studies.mode_connectivity import NotNegative, Positive
-from symlib.studies.shards import joined_facts, refuse_missing_device
+from symlib.studies.shards import refuse_missing_device
 from symlib.studies.variants import (
     STANDARD,
     W_ASYM,
     Prediction,
     aligned,
-    compared,
+    as_they_are,
+    joined,
     judged,
+    line_quantities,
+    no_line,
     run_pairs,
     separation,
+    shard_record,
     summed_up,
 )
 from symlib.training import Recipe, geometric_warmup, train
@@ -188,17 +191,7 @@ def run(config: ResNetConnectivity) -> Record:
         each variant scored.
     """
     verify(config.dataset)
-    parts = run_pairs(config, config.variants, measure, config.epochs)
-    facts = {
-        "networks": {name: _joined(parts, name) for name in config.variants},
-        "data_sha256": parts[0].about["data_sha256"],
-        **joined_facts(parts, config.device),
-    }
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    record = records.make(STUDY, config.model_dump(exclude={"out"}), table, facts)
-    if config.out:
-        records.write(Path(config.out) / "record", record)
-    return record
+    return joined(STUDY, config, run_pairs(config, config.variants, measure, config.epochs), config.device)
 
 
 def measure(
@@ -211,7 +204,7 @@ def measure(
     """
     started = time.perf_counter()
     data, drawn = _data(config), start(config, name, pair).to(config.device)
-    facts = {"variant": name, "data_sha256": data.sha256}
+    facts = {"data_sha256": data.sha256}
     try:
         trained, losses = train(
             drawn,
@@ -223,17 +216,14 @@ def measure(
             on_epoch,
         )
     except FloatingPointError:
-        empty = {"lambda": mixing_weights(config.n_points), "test_loss": np.nan, "test_accuracy": np.nan}
-        table = pd.DataFrame({"method": "unaligned"} | empty)
+        table = pd.DataFrame({"method": "unaligned"} | no_line(config.n_points))
     else:
-        scores = {what: evaluate(trained, split.x, split.y) for what, split in _splits(data).items()}
-        facts |= {"train_loss": losses[-1].tolist()} | separation(trained)
-        facts |= {f"{what}_accuracy": found.accuracy.tolist() for what, found in scores.items()}
+        scored = {what: evaluate(trained, split.x, split.y) for what, split in _splits(data).items()}
+        accuracies = {f"{what}_accuracy": found.accuracy.tolist() for what, found in scored.items()}
+        facts["scores"] = {"train_loss": losses[-1].tolist()} | accuracies | separation(trained)
         table = pd.concat(_lines(config, name, pair, trained, data), ignore_index=True)
     facts["compute_s"] = round(time.perf_counter() - started, 1)
-    return records.make(
-        STUDY, config.science | {"variant": name, "pair": pair}, table.assign(variant=name, pair=pair), facts
-    )
+    return shard_record(STUDY, config, name, pair, table, facts)
 
 
 def _data(config: ResNetConnectivity) -> Dataset:
@@ -290,38 +280,11 @@ def pairs(record: Record) -> pd.DataFrame:
     return summed_up(record.table, ("variant", "method", "pair"))
 
 
-def unaligned(record: Record) -> pd.DataFrame:
-    """Return the rows of `pairs` without alignment, as `variants.compared`."""
-    found = pairs(record)
-    return compared(found[found["method"] == "unaligned"].reset_index(drop=True))
-
-
 def verdicts(record: Record) -> pd.DataFrame:
     """Judge every variant by the share of the barrier that it removes, as `variants.judged` does."""
-    return judged(unaligned(record), PREDICTED)
+    return judged(as_they_are(pairs(record)), PREDICTED)
 
 
 def quantities(record: Record) -> dict[str, np.ndarray]:
-    """Return vectors with one value per pair.
-
-    "barrier/standard", and "barrier/standard git-rebasin" for aligned pairs; "removed/anchor"; of the two networks of
-    a pair "distance/standard", divided by the number of trainable parameters as in the paper, and
-    "rms distance/standard", divided by its root.
-    """
-    found = {}
-    for (variant, method), rows in pairs(record).groupby(["variant", "method"]):
-        name = variant if method == "unaligned" else f"{variant} {method}"
-        found[f"barrier/{name}"] = rows["barrier"].dropna().to_numpy()
-    for variant, rows in unaligned(record).groupby("variant"):
-        found[f"removed/{variant}"] = rows["removed"].dropna().to_numpy()
-    for variant, scores in record.about["networks"].items():
-        distance, n = np.array(scores["distance"]), np.array(scores["n_trainable"])
-        found |= {f"distance/{variant}": distance / n, f"rms distance/{variant}": distance / n**0.5}
-    return found
-
-
-def _joined(parts: list[Record], name: str) -> dict[str, list[float]]:
-    """Join what the networks of one variant scored; pairs that diverged have no scores."""
-    mine = [part.about for part in parts if part.about["variant"] == name and "train_loss" in part.about]
-    keys = ("train_loss", "train_accuracy", "test_accuracy", "distance", "n_trainable")
-    return {key: [v for about in mine for v in about[key]] for key in keys}
+    """Return vectors with one value per pair, as `variants.line_quantities`."""
+    return line_quantities(pairs(record), record.about["networks"])

@@ -16,16 +16,17 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from symlib import records
 from symlib.alignment.activation_matching import activation_matching
 from symlib.alignment.permutation import permute_members
 from symlib.alignment.tracing import specification
 from symlib.alignment.weight_matching import weight_matching
 from symlib.asymmetry import n_trainable
 from symlib.claims import ALPHA, p_above
-from symlib.interpolation import accuracy_drop, midpoint_barrier
+from symlib.interpolation import accuracy_drop, midpoint_barrier, mixing_weights
 from symlib.population import Population
 from symlib.records import Record
-from symlib.studies.shards import run_shards
+from symlib.studies.shards import joined_facts, run_shards
 
 STANDARD, W_ASYM = "standard", "w-asym"
 RESTARTS = 3  # of weight matching
@@ -58,6 +59,42 @@ def run_pairs(config, variants: Sequence[str], measure: Callable[..., Record], n
         for variant in variants
     }
     return run_shards(work, Path(config.out) / "shards" if config.out else None, config.workers, n_ticks)
+
+
+def joined(study: str, config, parts: Sequence[Record], device: str) -> Record:
+    """Join the shards of all pairs into the record of a study, and write it if the study keeps one.
+
+    Args:
+        study: Its name.
+        config: Its configuration.
+        parts: As `run_pairs` returns them. What their facts hold under "scores", lists with a value per network or
+            pair, is joined by variant under "networks"; a pair that diverged has none.
+        device: Where they ran.
+    """
+    names = dict.fromkeys(part.config["variant"] for part in parts)
+    facts = {"networks": {name: _joined_scores(parts, name) for name in names}}
+    facts |= {"data_sha256": parts[0].about["data_sha256"], **joined_facts(parts, device)}
+    table = pd.concat([part.table for part in parts], ignore_index=True)
+    record = records.make(study, config.model_dump(exclude={"out"}), table, facts)
+    if config.out:
+        records.write(Path(config.out) / "record", record)
+    return record
+
+
+def _joined_scores(parts: Sequence[Record], name: str) -> dict[str, list[float]]:
+    scores = [part.about["scores"] for part in parts if part.config["variant"] == name and "scores" in part.about]
+    return {key: [value for one in scores for value in one[key]] for key in (scores[0] if scores else ())}
+
+
+def shard_record(study: str, config, name: str, pair: int, table: pd.DataFrame, facts: Mapping) -> Record:
+    """Return what one pair of one variant was found to be, keyed as `run_pairs` expects it."""
+    named = table.assign(variant=name, pair=pair)
+    return records.make(study, config.science | {"variant": name, "pair": pair}, named, facts)
+
+
+def no_line(n_points: int) -> dict:
+    """Return the columns of a line that was not evaluated, since a network diverged."""
+    return {"lambda": mixing_weights(n_points), "test_loss": np.nan, "test_accuracy": np.nan}
 
 
 def aligned(first: Population, second: Population, seen: Tensor, source: torch.Generator) -> dict[str, Population]:
@@ -132,6 +169,40 @@ def compared(pairs: pd.DataFrame) -> pd.DataFrame:
     return pairs.assign(
         excess=barrier - (standard + w_asym) / 2, beyond=barrier - w_asym, removed=(standard - barrier) / whole
     )
+
+
+def as_they_are(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of pairs without alignment, as `compared`.
+
+    Args:
+        pairs: Columns variant, method, pair and barrier (nats).
+    """
+    return compared(pairs[pairs["method"] == "unaligned"].reset_index(drop=True))
+
+
+def line_quantities(pairs: pd.DataFrame, networks: Mapping[str, Mapping[str, list[float]]]) -> dict[str, np.ndarray]:
+    """Return vectors with one value per pair for claims.
+
+    Args:
+        pairs: Columns variant, method, pair and barrier (nats).
+        networks: Variant -> scores, among them those of `separation`.
+
+    Returns:
+        "barrier/standard", and "barrier/standard git-rebasin" for aligned pairs; "removed/anchor"; of the two networks
+        of a pair "distance/standard", divided by the number of trainable parameters as in the paper, and
+        "rms distance/standard", divided by its root.
+    """
+    found = {}
+    for (variant, method), rows in pairs.groupby(["variant", "method"]):
+        name = variant if method == "unaligned" else f"{variant} {method}"
+        found[f"barrier/{name}"] = rows["barrier"].dropna().to_numpy()
+    for variant, rows in as_they_are(pairs).groupby("variant"):
+        found[f"removed/{variant}"] = rows["removed"].dropna().to_numpy()
+    for variant, scores in networks.items():
+        if scores:
+            distance, n = np.array(scores["distance"]), np.array(scores["n_trainable"])
+            found |= {f"distance/{variant}": distance / n, f"rms distance/{variant}": distance / n**0.5}
+    return found
 
 
 def judged(pairs: pd.DataFrame, predicted: Mapping[str, Prediction]) -> pd.DataFrame:
