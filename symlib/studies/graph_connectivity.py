@@ -32,8 +32,6 @@ from symlib.records import Record
 from symlib.seeds import generator, seed
 from symlib.studies.shards import refuse_missing_device
 from symlib.studies.variants import (
-    STANDARD,
-    W_ASYM,
     Prediction,
     aligned,
     as_they_are,
@@ -41,6 +39,8 @@ from symlib.studies.variants import (
     judged,
     line_quantities,
     no_line,
+    reestimated,
+    refuse_missing_variants,
     run_pairs,
     separation,
     shard_record,
@@ -158,10 +158,7 @@ class GraphConnectivity(Config):
     @model_validator(mode="after")
     def _refuse_before_work_starts(self) -> "GraphConnectivity":
         mixing_weights(self.n_points)
-        if missing := {STANDARD, W_ASYM} - set(self.variants):
-            raise ValueError(
-                f"variants must include {' and '.join(sorted(missing))}: all others are compared with them"
-            )
+        refuse_missing_variants(self.variants)
         refuse_missing_device(self.device)
         return self
 
@@ -278,14 +275,10 @@ def _lines(
         ends |= aligned(first, second, graph.train, generator(config.base_seed, "match", pair))
     lambdas = mixing_weights(config.n_points)
     for method, end in ends.items():
-        for statistics, between in {"re-estimated": partial(_mended, graph), "as mixed": line}.items():
+        for statistics, between in {"re-estimated": partial(reestimated, graph.train), "as mixed": line}.items():
             scores = curves(first, end, lambdas, graph.test, graph.y[graph.test], between)
             columns = {"test_loss": scores.loss[0].cpu(), "test_accuracy": scores.accuracy[0].cpu()}
             yield pd.DataFrame({"method": method, "statistics": statistics, "lambda": lambdas} | columns)
-
-
-def _mended(graph: Graph, a: Population, b: Population, lambdas: Tensor) -> Population:
-    return reestimate(line(a, b, lambdas), graph.train)
 
 
 def pairs(record: Record, statistics: str = "re-estimated") -> pd.DataFrame:

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from symlib.alignment.permutation import unconstrained
-from symlib.alignment.repair import reestimate, repair
+from symlib.alignment.repair import repair
 from symlib.asymmetry import (
     Asymmetry,
     FixedBiases,
@@ -51,6 +51,8 @@ from symlib.studies.variants import (
     judged,
     line_quantities,
     no_line,
+    reestimated,
+    refuse_missing_variants,
     run_pairs,
     separation,
     shard_record,
@@ -150,8 +152,7 @@ class ResNetConnectivity(Config):
     @model_validator(mode="after")
     def _refuse_before_work_starts(self) -> "ResNetConnectivity":
         mixing_weights(self.n_points)
-        if missing := {STANDARD, W_ASYM} - set(self.variants):
-            raise ValueError(f"variants must include {' and '.join(sorted(missing))}, which others are compared with")
+        refuse_missing_variants(self.variants)
         if self.masks == "table 12" and self.width != 8:
             raise ValueError(f"Table 12 is for width 8, got width {self.width:g}: choose masks = 'table 11'")
         for name in self.variants:
@@ -254,7 +255,7 @@ def _lines(
 ) -> Iterator[pd.DataFrame]:
     """Yield the lines of a pair: as it is, aligned, and aligned with statistics put right."""
     first, second, seen = trained[:1], trained[1:], data.train.x[:N_SEEN]
-    mix = partial(_reestimated, seen) if config.norm == "batch" else line
+    mix = partial(reestimated, seen) if config.norm == "batch" else line
     ways = {"unaligned": (second, mix)}
     if VARIANTS[name].symmetric:
         matched = aligned(first, second, seen, generator(config.base_seed, "match", pair))
@@ -265,10 +266,6 @@ def _lines(
         scores = curves(first, end, lambdas, data.test.x, data.test.y, between)
         columns = {"test_loss": scores.loss[0].cpu(), "test_accuracy": scores.accuracy[0].cpu()}
         yield pd.DataFrame({"method": method, "lambda": lambdas} | columns)
-
-
-def _reestimated(seen: torch.Tensor, a: Population, b: Population, lambdas: torch.Tensor) -> Population:
-    return reestimate(line(a, b, lambdas), seen)
 
 
 def _repaired(seen: torch.Tensor, a: Population, b: Population, lambdas: torch.Tensor) -> Population:

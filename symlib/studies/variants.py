@@ -19,11 +19,12 @@ from torch import Tensor
 from symlib import records
 from symlib.alignment.activation_matching import activation_matching
 from symlib.alignment.permutation import permute_members
+from symlib.alignment.repair import reestimate
 from symlib.alignment.tracing import specification
 from symlib.alignment.weight_matching import weight_matching
 from symlib.asymmetry import n_trainable
 from symlib.claims import ALPHA, p_above
-from symlib.interpolation import accuracy_drop, midpoint_barrier, mixing_weights
+from symlib.interpolation import accuracy_drop, line, midpoint_barrier, mixing_weights
 from symlib.population import Population
 from symlib.records import Record
 from symlib.studies.shards import joined_facts, run_shards
@@ -41,6 +42,16 @@ class Prediction:
     removes: Literal["more", "less"]  # than half of the barrier
 
 
+def refuse_missing_variants(variants: Sequence[str]) -> None:
+    """Raise an error if the variants that all others are compared with are not among those of a study.
+
+    Raises:
+        ValueError: Naming those that are missing.
+    """
+    if missing := {STANDARD, W_ASYM} - set(variants):
+        raise ValueError(f"variants must include {' and '.join(sorted(missing))}, which others are compared with")
+
+
 def run_pairs(config, variants: Sequence[str], measure: Callable[..., Record], n_ticks: int) -> list[Record]:
     """Run every pair of every variant as a shard of its own, all variants of one pair before the next pair.
 
@@ -52,7 +63,7 @@ def run_pairs(config, variants: Sequence[str], measure: Callable[..., Record], n
     """
     work = {
         f"{variant.replace(' ', '-')}-{pair:03d}": (
-            config.science | {"variant": variant, "pair": pair},
+            _facts(config, variant, pair),
             partial(measure, config, variant, pair),
         )
         for pair in range(config.n_pairs)
@@ -89,12 +100,22 @@ def _joined_scores(parts: Sequence[Record], name: str) -> dict[str, list[float]]
 def shard_record(study: str, config, name: str, pair: int, table: pd.DataFrame, facts: Mapping) -> Record:
     """Return what one pair of one variant was found to be, keyed as `run_pairs` expects it."""
     named = table.assign(variant=name, pair=pair)
-    return records.make(study, config.science | {"variant": name, "pair": pair}, named, facts)
+    return records.make(study, _facts(config, name, pair), named, facts)
+
+
+def _facts(config, variant: str, pair: int) -> dict:
+    """Return what the result of one pair depends on, and its record is keyed by."""
+    return config.science | {"variant": variant, "pair": pair}
 
 
 def no_line(n_points: int) -> dict:
     """Return the columns of a line that was not evaluated, since a network diverged."""
     return {"lambda": mixing_weights(n_points), "test_loss": np.nan, "test_accuracy": np.nan}
+
+
+def reestimated(seen: Tensor, a: Population, b: Population, lambdas: Tensor) -> Population:
+    """Return the line between networks with BatchNorm statistics taken anew on inputs, shape (n, ...)."""
+    return reestimate(line(a, b, lambdas), seen)
 
 
 def aligned(first: Population, second: Population, seen: Tensor, source: torch.Generator) -> dict[str, Population]:
@@ -142,8 +163,8 @@ def summed_up(table: pd.DataFrame, keys: Sequence[str] = ("variant", "pair")) ->
         ends the means `end_loss` (nats) and `end_accuracy` (per cent); NaN for pairs that diverged.
     """
     rows = []
-    for names, line in table.groupby(list(keys), sort=False):
-        loss, accuracy = (torch.tensor(line[c].to_numpy())[None] for c in ("test_loss", "test_accuracy"))
+    for names, points in table.groupby(list(keys), sort=False):
+        loss, accuracy = (torch.tensor(points[c].to_numpy())[None] for c in ("test_loss", "test_accuracy"))
         found = {"barrier": midpoint_barrier(loss), "drop": accuracy_drop(accuracy)}
         found |= {"end_loss": loss[0, [0, -1]].mean(), "end_accuracy": 100 * accuracy[0, [0, -1]].mean()}
         rows.append(dict(zip(keys, names, strict=True)) | {name: float(value) for name, value in found.items()})
