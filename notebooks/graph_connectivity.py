@@ -27,6 +27,8 @@
 # | `w-asym half` | the same | $x / 2$ |
 # | `w-asym 0`, `w-asym 2` | the same, $\sigma_F = 0$ and $2$ | GELU |
 # | `anchor` | start as `w-asym`, all trained | GELU |
+# | `syre` | a fixed Gaussian of standard deviation 0.5 added to every map, all trained | GELU |
+# | `standard warm 1`, `w-asym warm 1` | as `standard` and `w-asym`, with one epoch of warm-up | GELU |
 #
 # Every pair has pinned entries and gates of its own, shared by its two networks; the released code gives its two inner layers one mask. Before any network on the line is evaluated, the statistics of its BatchNorm layers are estimated anew, at the ends as well. The paper's code does that and the paper does not mention it; the last section shows what it
 # changes. Networks whose units may be reordered are also aligned, by their activations as in the paper's code (there raw inner products, here correlations) and by their weights.
@@ -48,7 +50,7 @@ n_pairs = 3  # pairs of networks per variant; paper at least 5
 epochs = 100  # steps on the whole graph; paper 500
 lr = 2e-3  # of Adam; paper 1e-3
 warmup = 25  # steps until the learning rate is reached
-variants = ["standard", "half", "sigma", "w-asym", "w-asym sigma", "w-asym 0", "anchor"]
+variants = ["standard", "half", "sigma", "w-asym", "w-asym sigma", "w-asym 0", "anchor", "syre"]
 n_points = 5  # points on the line, odd, so that 0.5 is one of them; paper 25
 mask_seed = 0  # draws the pinned entries and the gates
 base_seed = 0  # initialisation and matching are derived from it

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from symlib.alignment.permutation import unconstrained
 from symlib.alignment.repair import reestimate
-from symlib.asymmetry import Asymmetry, Sigma, Standard, activation_for, constraint
+from symlib.asymmetry import Asymmetry, Sigma, Standard, Syre, activation_for, constraint
 from symlib.claims import Increasing, Near
 from symlib.config import Config
 from symlib.data.graphs import Graph, load_graph, verify_graph
@@ -79,12 +79,14 @@ class Variant:
         gates: Of the activation; None leaves `activation`.
         activation: Without gates.
         pinned: Entries stay fixed; otherwise they only start there.
+        warmup: Epochs of warm-up; None for those of the study.
     """
 
     asymmetry: Asymmetry = NONE
     gates: Sigma | None = None
     activation: Activation = gelu
     pinned: bool = True
+    warmup: int | None = None
 
     @property
     def symmetric(self) -> bool:
@@ -103,6 +105,9 @@ VARIANTS = {
     "w-asym 0": Variant(replace(LIM_GNN, sigma_F=0.0)),
     "w-asym 2": Variant(replace(LIM_GNN, sigma_F=2.0)),
     "anchor": Variant(LIM_GNN, pinned=False),
+    "syre": Variant(Syre(LIM_GNN.sigma_F)),
+    "standard warm 1": Variant(warmup=1),
+    "w-asym warm 1": Variant(LIM_GNN, warmup=1),
 }
 # Written down before any network was trained on a citation graph, after small runs on a random graph, here and
 # elsewhere, that pointed against both readings; see `controls`, whose readings these are.
@@ -218,7 +223,7 @@ def measure(
     started = time.perf_counter()
     graph, variant = graph_of(config).to(config.device), VARIANTS[name]
     drawn = start(config, graph, variant, pair).to(config.device)
-    recipe = Recipe(config.epochs, len(graph.train), config.lr, 0.0, linear_warmup(config.warmup))
+    recipe = Recipe(config.epochs, len(graph.train), config.lr, 0.0, linear_warmup(variant.warmup or config.warmup))
     seen: list[Tensor] = []  # accuracies on training and validation nodes, each of shape (2, networks)
 
     def look(epoch: int, population: Population) -> None:
