@@ -28,7 +28,7 @@
 # | `w-asym 0`, `w-asym 2` | the same, $\sigma_F = 0$ and $2$ | GELU |
 # | `anchor` | start as `w-asym`, all trained | GELU |
 # | `syre` | a fixed Gaussian of standard deviation 0.5 added to every map, all trained | GELU |
-# | `standard warm 1`, `w-asym warm 1` | as `standard` and `w-asym`, with one epoch of warm-up | GELU |
+# | `standard warm 1`, `w-asym sigma warm 1` | as `standard` and `w-asym sigma`, with one epoch of warm-up | as there |
 #
 # Every pair has pinned entries and gates of its own, shared by its two networks; the released code gives its two inner layers one mask. Before any network on the line is evaluated, the statistics of its BatchNorm layers are estimated anew, at the ends as well. The paper's code does that and the paper does not mention it; the last section shows what it
 # changes. Networks whose units may be reordered are also aligned, by their activations as in the paper's code (there raw inner products, here correlations) and by their weights.

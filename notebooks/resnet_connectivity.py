@@ -22,9 +22,10 @@
 # | `syre` | a Gaussian shift of every weight, same scale; not in the paper's table |
 # | `biases 1` to `biases 27` | the biases of all norms, evenly spaced over the channels in $[-k, k]$ |
 # | `standard warm 1`, `w-asym warm 1` | as above, warm-up of one epoch |
+# | `w-asym released` | as `w-asym`, from smaller weights (below) |
 # | `w-asym 0`, `anchor` | [controls](controls.ipynb): zeros for constants; W-asymmetric start, all trained |
 #
-# Two things differ from the released code. There, standard networks start from He's normal weights and W-asymmetric ones, by oversight, from weights 2.45 times smaller; here all start from the same draw (`init = "released"` brings the difference back). And the
+# Two things differ from the released code. There, standard networks start from He's normal weights and W-asymmetric ones, by oversight, from weights 2.45 times smaller; here all start from the same draw, and `w-asym released` brings the difference back. And the
 # released σ-asymmetric block drops a norm and adds a gate, while its constructor builds W-asymmetric blocks; here FiGLU replaces ReLU and nothing else. How biases are fixed is not said in the paper: ResNets have none but those of the norms.
 
 # %% [markdown]
@@ -46,7 +47,6 @@ n_images = 1437  # training images; paper 45000
 batch_size = 64  # images per step; paper 128
 lr = 1e-2  # of Adam
 sigma_F = 2.0  # standard deviation of constants
-init = "matched"  # matched | released (W-asymmetric networks start from smaller weights)
 variants = ["standard", "sigma", "w-asym", "w-asym 0", "anchor"]  # rows of the table above
 n_points = 5  # points on the line, odd, so that 0.5 is one of them; paper 25
 mask_seed = 0  # draws pinned entries and gates, anew for every pair

@@ -107,7 +107,7 @@ VARIANTS = {
     "anchor": Variant(LIM_GNN, pinned=False),
     "syre": Variant(Syre(LIM_GNN.sigma_F)),
     "standard warm 1": Variant(warmup=1),
-    "w-asym warm 1": Variant(LIM_GNN, warmup=1),
+    "w-asym sigma warm 1": Variant(LIM_GNN, gates=SIGMA_GNN, warmup=1),
 }
 # Written down before any network was trained on a citation graph, after small runs on a random graph, here and
 # elsewhere, that pointed against both readings; see `controls`, whose readings these are.

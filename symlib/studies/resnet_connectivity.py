@@ -78,6 +78,7 @@ class Variant:
         pinned: Entries stay fixed; otherwise they only start there.
         lr: Factor on the learning rate.
         warmup: Epochs of warm-up; None for those of the study.
+        init: What weights are drawn from, an entry of `population.INITIALISERS`.
     """
 
     asymmetry: Callable[["ResNetConnectivity", nn.Module], Asymmetry]
@@ -85,6 +86,7 @@ class Variant:
     pinned: bool = True
     lr: float = 1.0
     warmup: int | None = None
+    init: str = "kaiming"
 
 
 def w_asymmetry(config: "ResNetConnectivity", model: nn.Module) -> WAsymmetry:
@@ -114,6 +116,7 @@ VARIANTS = {
     "syre": Variant(lambda config, model: Syre(config.sigma_F)),
     "w-asym 0": Variant(with_zeros),
     "anchor": Variant(w_asymmetry, symmetric=True, pinned=False),
+    "w-asym released": Variant(w_asymmetry, init="uniform"),  # the smaller weights that the paper's code starts from
     "biases 1": _biases(1),
     "biases 3": _biases(3),
     "biases 9": _biases(9),
@@ -140,7 +143,6 @@ class ResNetConnectivity(Config):
     batch_size: Positive
     lr: Rate
     sigma_F: NotNegative
-    init: Literal["matched", "released"]
     variants: Annotated[list[Literal[*VARIANTS]], Field(min_length=1)]
     n_points: int
     mask_seed: int
@@ -169,18 +171,16 @@ class ResNetConnectivity(Config):
 def start(config: ResNetConnectivity, name: str, pair: int) -> Population:
     """Return the two networks of a pair before training.
 
-    Networks of one number start from the same draw in all variants, unless `init` is "released": then W-asymmetric
-    ones start from the smaller weights that the paper's code leaves them with.
+    Networks of one number start from the same draw in all variants of one `init`.
     """
     variant, mask_seed = VARIANTS[name], seed(config.mask_seed, "pair", pair)
     shape = {"norm": config.norm, "in_channels": CHANNELS[config.dataset]}
     asymmetry = variant.asymmetry(config, ResNet(config.depth, config.width, **shape))
     activation = activation_for(asymmetry, mask_seed, relu, images=True)
     model = ResNet(config.depth, config.width, activation=activation, **shape)
-    smaller = config.init == "released" and isinstance(asymmetry, WAsymmetry)
     init_seeds = [seed(config.base_seed, "init", 2 * pair + i) for i in range(2)]
     fixed = constraint(model, asymmetry, mask_seed)
-    drawn = initialise(model, fixed, init_seeds, "uniform" if smaller else "kaiming")
+    drawn = initialise(model, fixed, init_seeds, variant.init)
     return drawn if variant.pinned else unconstrained(drawn)
 
 
