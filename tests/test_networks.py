@@ -5,7 +5,7 @@ from torch import nn
 from torch.func import functional_call, vmap
 
 from symlib.asymmetry import Sigma, activation_for, linear_maps
-from symlib.networks.gnn import GNN, neighbour_sum
+from symlib.networks.gnn import GNN, add_neighbours
 from symlib.networks.mlp import MLP, gelu, relu
 from symlib.networks.resnet import ResNet
 from symlib.seeds import generator
@@ -202,22 +202,23 @@ def test_impossible_graphs_are_refused(edges, message):
         gnn(edges=edges)
 
 
-def neighbours_of(model):
-    return model.starts, model.neighbours
+def graph_of(model):
+    return model.starts, model.neighbours, model.weights, model.weights_back
 
 
-def test_neighbour_sum_is_the_adjacency_matrix_and_has_its_gradient():
+def test_aggregation_is_own_state_plus_the_mean_of_neighbours_and_has_its_gradient():
     model, h = gnn(), FEATURES.clone().requires_grad_()
-    torch.testing.assert_close(neighbour_sum(*neighbours_of(model), h), ADJACENCY @ h)
-    assert torch.autograd.gradcheck(lambda h: neighbour_sum(*neighbours_of(model), h), h)
-    torch.library.opcheck(neighbour_sum, (*neighbours_of(model), h), test_utils=("test_schema", "test_faketensor"))
+    mean = ADJACENCY / ADJACENCY.sum(1, keepdim=True).clamp_min(1)
+    torch.testing.assert_close(model.aggregate(h), h + mean @ h)
+    assert torch.autograd.gradcheck(lambda h: add_neighbours(*graph_of(model), h), h)
+    torch.library.opcheck(add_neighbours, (*graph_of(model), h), test_utils=("test_schema", "test_faketensor"))
 
 
-def test_batched_neighbour_sum_equals_a_loop_wherever_the_batch_axis_is():
+def test_batched_aggregation_equals_a_loop_wherever_the_batch_axis_is():
     model, h = gnn(), noise(4, 5, 6).double()
-    loop = torch.stack([neighbour_sum(*neighbours_of(model), one) for one in h])
+    loop = torch.stack([model.aggregate(one) for one in h])
     for axis in range(3):
-        batched = vmap(lambda one: neighbour_sum(*neighbours_of(model), one), in_dims=axis)(h.movedim(0, axis))
+        batched = vmap(lambda one: add_neighbours(*graph_of(model), one), in_dims=axis)(h.movedim(0, axis))
         torch.testing.assert_close(batched, loop)
 
 
@@ -242,7 +243,7 @@ def test_batch_of_gnns_equals_a_loop_gradients_too():
 
 
 def test_the_graph_is_no_part_of_the_state_and_moves_with_the_precision():
-    assert not {name for name in gnn().state_dict() if name.startswith(("starts", "neighbours", "share", "inputs"))}
+    assert not {name for name in gnn().state_dict() if name.startswith(("starts", "neighbours", "weights", "inputs"))}
     single = gnn(FEATURES.float())
     assert single.inputs.dtype == torch.float32 and single.starts.dtype == torch.int64
     assert single.double()(torch.arange(5)).dtype == torch.float64

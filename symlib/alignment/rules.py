@@ -376,8 +376,10 @@ def attention(context: Context, query: Traced, key: Traced, value: Traced, mask:
     return [*batch, query.axes[-2], value.axes[-1]]
 
 
-@rule("neighbour_sum")
-def neighbour_sum(context: Context, starts: Traced, neighbours: Traced, h: Traced) -> Axes:
+@rule("add_neighbours")
+def add_neighbours(
+    context: Context, starts: Traced, neighbours: Traced, weights: Traced, weights_back: Traced, h: Traced
+) -> Axes:
     """Follow a sum over neighbours in a graph, which knows its nodes by number."""
     h.axes[0].pin()
     return h.axes
