@@ -37,6 +37,7 @@ n_fix = [8, 16, 16, 64]  # pinned entries per row of each map; paper 64, 64, 64,
 sigma_F = [1.0, 1.0, 0.5, 0.25]  # standard deviation of each map's pinned entries
 gate_std = 1.0  # standard deviation of the entries of the FiGLU gate
 gate_sweep = [0.25, 0.0884, 0.01]  # further scales of it, the second 1 / sqrt(128)
+syre_sigma_F = 1.0  # standard deviation of the fixed shift of syre
 n_points = 25  # points on the line, odd, so that 0.5 is one of them
 restarts = 3  # descents of weight matching
 mask_seed = 0  # draws the pinned entries and the gates
@@ -149,7 +150,7 @@ if config.profile == "quick":  # numbers vary with the machine, but not by more 
 
 # %%
 lines = [
-    f"{kind:<11}{about['n_trainable']:>8,} trainable entries, fixed side {about['fingerprint']}"
+    f"{kind:<11}{about['n_trainable'][0]:>8,} trainable entries, fixed side {about['fingerprint']}"
     for kind, about in record.about["networks"].items()
 ]
 n_methods = record.table["method"].nunique()

@@ -4,6 +4,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
@@ -17,9 +18,11 @@ from symlib.alignment.tracing import specification
 from symlib.alignment.weight_matching import weight_matching
 from symlib.data.images import digits
 from symlib.interpolation import curves, mixing_weights
+from symlib.plots import mode_connectivity as plots
 from symlib.population import initialise
 from symlib.records import Record
 from symlib.seeds import generator, seed
+from symlib.studies import mode_connectivity as study
 from symlib.studies.mode_connectivity import (
     ALIGNERS,
     METHODS,
@@ -48,6 +51,7 @@ SMALL = {
     "sigma_F": [1.0, 1.0, 0.5, 0.25],
     "gate_std": 1.0,
     "gate_sweep": [],
+    "syre_sigma_F": 1.0,
     "n_points": 5,
     "restarts": 1,
     "mask_seed": 0,
@@ -109,7 +113,7 @@ def test_shards_and_processes_do_not_show_in_the_result(record, tmp_path):
 def test_finished_shards_are_not_run_again_and_more_pairs_extend_a_run(tmp_path):
     run(small(out=str(tmp_path)))
     stamps = {p: p.stat().st_mtime_ns for p in tmp_path.glob("shards/*/record.json")}
-    assert len(stamps) == len(shards(small())) == 6
+    assert len(stamps) == len(shards(small())) == 8
     longer = run(small(out=str(tmp_path), n_pairs=3))
     assert longer.table["pair"].nunique() == 3
     assert all(p.stat().st_mtime_ns == stamp for p, stamp in stamps.items())
@@ -140,6 +144,7 @@ CHANGES = {
     "n_fix": [9, 4, 4, 12],
     "sigma_F": [1.0, 1.0, 0.5, 0.5],
     "gate_std": 0.5,
+    "syre_sigma_F": 0.5,
     "n_points": 7,
     "mask_seed": 1,
     "base_seed": 1,
@@ -150,9 +155,13 @@ CHANGES = {
 def test_every_parameter_changes_the_networks_it_should_and_the_key(record, name):
     """A parameter that is dropped on its way to the computation would leave the table as it is."""
     changed = small(**{name: CHANGES[name]})
-    mine = {"n_fix": "w-asym", "sigma_F": "w-asym", "gate_std": "sigma-asym", "mask_seed": "w-asym"}.get(
-        name, "standard"
-    )
+    mine = {
+        "n_fix": "w-asym",
+        "sigma_F": "w-asym",
+        "mask_seed": "w-asym",
+        "gate_std": "sigma-asym",
+        "syre_sigma_F": "syre",
+    }.get(name, "standard")
     before = record.table.query("method == @mine")["test_loss"].to_numpy()
     after = run(changed, [mine]).table.query("method == @mine")["test_loss"].to_numpy()
     assert len(after) != len(before) or (after != before).any()
@@ -183,15 +192,40 @@ def test_methods_are_what_they_say_on_the_networks_of_a_pair(record):
         rows = record.table.query("method == @method and pair == 1")
         torch.testing.assert_close(torch.tensor(rows["test_loss"].to_numpy()), expected.loss[0], rtol=1e-4, atol=1e-5)
         if method in ALIGNERS:
-            objective = record.about["networks"]["standard"]["objectives"][method][1]
+            objective = record.about["networks"]["standard"][f"{method} objective"][1]
             assert objective == pytest.approx(found[method].objective, rel=1e-4)
     midpoints = record.table.query("pair == 1 and `lambda` == 0.5").set_index("method")["test_loss"]
     assert midpoints[["standard", "git-rebasin", "activation-matching"]].nunique() == 3
 
 
+def test_repaired_lines_keep_their_ends_and_leave_the_way_between(record):
+    wide = record.table.query("pair == 0").pivot(index="lambda", columns="method", values="test_loss")
+    aligned, repaired = wide["git-rebasin"], wide["git-rebasin repaired"]
+    np.testing.assert_allclose(repaired[[0.0, 1.0]], aligned[[0.0, 1.0]], rtol=1e-3)
+    assert abs(repaired[0.5] - aligned[0.5]) > 1e-3
+
+
+def test_a_pair_that_diverges_is_counted_and_does_not_take_others_along(record, monkeypatch):
+    usual = study._train
+
+    def sometimes(config, shard, *others):
+        if shard.first_pair <= 1 < shard.first_pair + shard.n_pairs:
+            raise FloatingPointError("loss is nan")
+        return usual(config, shard, *others)
+
+    monkeypatch.setattr(study, "_train", sometimes)
+    found = run(small(pairs_per_shard=2), ["w-asym"])
+    whole = found.table.query("pair == 0")["test_loss"].to_numpy()
+    np.testing.assert_allclose(whole, record.table.query("method == 'w-asym' and pair == 0")["test_loss"], rtol=1e-3)
+    assert found.table.query("pair == 1")["test_loss"].isna().all()
+    assert len(quantities(found)["barrier/w-asym"]) == len(quantities(found)["distance/w-asym"]) == 1
+    table = plots.barrier_table(barriers(found)).iloc[0]
+    assert (table["pairs"], table["diverged"]) == (1, 1)
+
+
 def test_restarts_reach_the_matching():
     one, many = (run(small(restarts=r), ["standard"]).about["networks"]["standard"] for r in (1, 12))
-    assert sum(many["objectives"]["git-rebasin"]) > sum(one["objectives"]["git-rebasin"])
+    assert sum(many["git-rebasin objective"]) > sum(one["git-rebasin objective"])
 
 
 def test_killed_study_leaves_no_process_and_goes_on_to_the_same_result(tmp_path):
@@ -285,8 +319,9 @@ def test_kept_records_have_the_parameters_of_their_profile():
         promised = yaml.safe_load(profile.read_text())
         promised.pop("gate_sweep")  # the other scales are records of their own
         assert {name: record.config[name] for name in promised} == promised
-        methods = sum(len(METHODS[networks]) for networks in record.about["networks"])
-        assert len(record.table) == methods * record.config["n_pairs"] * record.config["n_points"]
+        methods = record.table["method"].unique()
+        assert {METHODS[networks][0] for networks in record.about["networks"]} <= set(methods)
+        assert len(record.table) == len(methods) * record.config["n_pairs"] * record.config["n_points"]
         for name, about in record.about["networks"].items():
-            full = ModeConnectivity.checked(record.config | {"out": "", "device": "cpu"})
+            full = ModeConnectivity.checked(SMALL | record.config | {"out": "", "device": "cpu"})
             assert build(full, name)[1].fingerprint == about["fingerprint"]

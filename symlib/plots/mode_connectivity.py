@@ -68,7 +68,7 @@ def barrier_dots(barriers: pd.DataFrame, paper: Mapping[str, tuple[float, float]
 
 
 def barrier_table(barriers: pd.DataFrame) -> pd.DataFrame:
-    """Return mean and sd over pairs as text, one row per method.
+    """Return mean and sd over pairs as text, one row per method; pairs that diverged are counted and left out.
 
     Args:
         barriers: Columns method, barrier, max_barrier, end_loss (nats) and drop (percentage points).
@@ -82,7 +82,8 @@ def barrier_table(barriers: pd.DataFrame) -> pd.DataFrame:
     by_method = barriers.groupby("method", sort=False)[list(columns)]
     mean, sd = by_method.mean(), by_method.std(ddof=1)
     text = mean.map("{:.3f}".format) + " ± " + sd.map("{:.3f}".format)
-    text.insert(0, "pairs", by_method.size())
+    text.insert(0, "pairs", by_method.count()["barrier"])
+    text.insert(1, "diverged", by_method.size() - text["pairs"])
     return text.rename(columns=columns, index=lambda method: METHODS[method].label).rename_axis(None)
 
 

@@ -24,9 +24,11 @@ class Look:
 METHODS = {
     "standard": Look("standard", "#444444", "o"),
     "git-rebasin": Look("Git Re-Basin", "#0072B2", "s"),
+    "git-rebasin repaired": Look("Git Re-Basin, REPAIR", "#CC79A7", "P"),
     "activation-matching": Look("activation matching", "#56B4E9", "v"),
     "sigma-asym": Look("σ-asymmetric", "#D55E00", "^"),
     "w-asym": Look("W-asymmetric", "#009E73", "D"),
+    "syre": Look("syre", "#E69F00", "X"),
 }
 
 

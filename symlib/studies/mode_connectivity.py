@@ -4,8 +4,8 @@ Source: Lim et al. (2024), section 5.1, Table 1 row 1 and Figure 3 left.
 """
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,30 +25,32 @@ from symlib.asymmetry import (
     Constraint,
     Sigma,
     Standard,
+    Syre,
     WAsymmetry,
     activation_for,
     constraint,
-    n_trainable,
 )
 from symlib.config import Config
 from symlib.data.images import Dataset, load, verify
-from symlib.interpolation import accuracy_drop, curves, maximum_barrier, midpoint_barrier, mixing_weights
+from symlib.interpolation import accuracy_drop, curves, line, maximum_barrier, midpoint_barrier, mixing_weights
 from symlib.networks.mlp import MLP
-from symlib.population import Population, initialise
+from symlib.population import Population, evaluate, initialise
 from symlib.records import Record
 from symlib.seeds import generator, seed
 from symlib.studies.shards import joined_facts, refuse_missing_device, run_shards
+from symlib.studies.variants import joined_scores, no_line, repaired, score_quantities, separation
 from symlib.training import Recipe, train
 
 STUDY = "mode_connectivity"
-# Networks that are trained -> what is measured on their pairs: the paper's four methods and one of ours.
+# Networks that are trained -> what is measured on their pairs: the paper's four methods and three more.
 METHODS = {
-    "standard": ("standard", "git-rebasin", "activation-matching"),
+    "standard": ("standard", "git-rebasin", "git-rebasin repaired", "activation-matching"),
     "sigma-asym": ("sigma-asym",),
     "w-asym": ("w-asym",),
+    "syre": ("syre",),
 }
 N_INPUTS = {"digits": 64, "mnist": 784}
-N_MATCHED_IMAGES = 10_000  # training images that activation matching looks at
+N_SEEN = 10_000  # training images that activations are matched and statistics repaired on
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -70,6 +72,7 @@ class ModeConnectivity(Config):
     sigma_F: list[float]
     gate_std: NotNegative
     gate_sweep: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+    syre_sigma_F: NotNegative
     n_points: int
     restarts: Positive
     mask_seed: int
@@ -118,6 +121,7 @@ def build(config: ModeConnectivity, networks: str) -> tuple[MLP, Constraint]:
         "standard": Standard(),
         "sigma-asym": Sigma(config.gate_std),
         "w-asym": WAsymmetry(config.n_fix, config.sigma_F),
+        "syre": Syre(config.syre_sigma_F),
     }[networks]
     widths = [N_INPUTS[config.dataset], *[config.width] * 3, 10]
     model = MLP(widths, activation_for(asymmetry, config.mask_seed))
@@ -163,7 +167,7 @@ def run(config: ModeConnectivity, kinds: Iterable[str] = METHODS) -> Record:
             "init": [_init_seed(config, i) for i in networks],
             "order": [_order_seed(config, i) for i in networks],
         },
-        "networks": {name: _merged(parts, name) for name in kinds},
+        "networks": {name: _merged([p for p in parts if p.about["networks"] == name]) for name in kinds},
         **joined_facts(parts, config.device),
     }
     record = records.make(STUDY, config.model_dump(exclude={"out"}), pd.concat([p.table for p in parts]), facts)
@@ -182,37 +186,73 @@ def measure(config: ModeConnectivity, shard: Shard, folder: Path | None, on_epoc
         on_epoch: Called after every epoch.
 
     Returns:
-        A table with one row per method, pair and point: test loss in nats and test accuracy in [0, 1].
-
-    Raises:
-        FloatingPointError: As soon as training diverges.
+        A table with one row per method, pair and point: test loss in nats and test accuracy in [0, 1]. A pair of which
+        a network diverged has rows without them; others of its shard are then trained without it.
     """
     started = time.perf_counter()
     data = load(config.dataset).to(config.device)
-    trained, losses = _train(config, shard, data, folder, on_epoch)
+    _, fixed = build(config, shard.networks)
+    facts = {"networks": shard.networks, "data_sha256": data.sha256, "fingerprint": fixed.fingerprint}
+    try:
+        trained, losses = _train(config, shard, data, folder, on_epoch)
+    except FloatingPointError:
+        if shard.n_pairs > 1:
+            return _pair_by_pair(config, shard, folder, on_epoch)
+        missing = no_line(config.n_points) | {"pair": shard.first_pair}
+        table = pd.concat([pd.DataFrame(missing).assign(method=method) for method in METHODS[shard.networks]])
+    else:
+        aligners = ALIGNERS if shard.networks == "standard" else ()
+        found = {method: _matched(config, shard, method, trained, data) for method in aligners}
+        table = pd.concat(_lines(config, shard, trained, found, data))
+        facts["scores"] = _scores(trained, losses, data)
+        facts["scores"] |= {f"{method} objective": [one.objective for one in each] for method, each in found.items()}
+    facts["compute_s"] = round(time.perf_counter() - started, 1)
+    return records.make(STUDY, shard_config(config, shard), table, facts)
+
+
+def _pair_by_pair(config: ModeConnectivity, shard: Shard, folder: Path | None, on_epoch: Callable[[], None]) -> Record:
+    """Measure the pairs of a shard one after another, so that one that diverges does not take others along."""
+    alone = [replace(shard, first_pair=shard.first_pair + i, n_pairs=1) for i in range(shard.n_pairs)]
+    parts = [measure(config, one, folder and folder / one.name, lambda: None) for one in alone]
+    facts = parts[0].about | {"scores": joined_scores(parts), "compute_s": sum(p.about["compute_s"] for p in parts)}
+    return records.make(STUDY, shard_config(config, shard), pd.concat([p.table for p in parts]), facts)
+
+
+def _matched(
+    config: ModeConnectivity, shard: Shard, method: str, trained: Population, data: Dataset
+) -> list[Alignment]:
+    """Return how the units of every second network are reordered to match the first."""
+    spec, networks = specification(trained.model, data.test.x[:2]), list(trained.members())
+    return [
+        ALIGNERS[method](config, shard.first_pair + i, trained.model, spec, a, b, data)
+        for i, (a, b) in enumerate(zip(networks[0::2], networks[1::2], strict=True))
+    ]
+
+
+def _lines(
+    config: ModeConnectivity, shard: Shard, trained: Population, found: Mapping[str, list[Alignment]], data: Dataset
+) -> Iterator[pd.DataFrame]:
+    """Yield the lines of all pairs: as they are, aligned, and aligned with statistics put right."""
     first, second = trained[0::2], trained[1::2]
-    tables, objectives = [], {}
-    for method in METHODS[shard.networks]:
-        end = second
-        if method in ALIGNERS:
-            spec = specification(trained.model, data.test.x[:2])
-            found = [
-                ALIGNERS[method](config, shard.first_pair + i, trained.model, spec, a, b, data)
-                for i, (a, b) in enumerate(zip(first.members(), second.members(), strict=True))
-            ]
-            objectives[method] = [alignment.objective for alignment in found]
-            end = permute_members(spec, found, second, data.test.x[:100])
-        tables.append(_curve_table(config, shard, method, first, end, data))
-    facts = {
-        "networks": shard.networks,
-        "n_trainable": n_trainable(trained.model, trained.constraint),
-        "fingerprint": trained.constraint.fingerprint,
-        "data_sha256": data.sha256,
-        "final_train_loss": losses[-1].tolist(),
-        "objectives": objectives,
-        "compute_s": round(time.perf_counter() - started, 1),
+    ways = {METHODS[shard.networks][0]: (second, line)}
+    for method, alignments in found.items():
+        spec = specification(trained.model, data.test.x[:2])
+        ways[method] = (permute_members(spec, alignments, second, data.test.x[:100]), line)
+    if "git-rebasin" in ways:
+        ways["git-rebasin repaired"] = (ways["git-rebasin"][0], partial(repaired, data.train.x[:N_SEEN]))
+    for method, (end, between) in ways.items():
+        yield _curve_table(config, shard, method, first, end, data, between)
+
+
+def _scores(trained: Population, losses: torch.Tensor, data: Dataset) -> dict[str, list[float]]:
+    """Return what the networks scored, and how far the two of each pair are apart."""
+    apart = [separation(trained[i : i + 2]) for i in range(0, len(trained), 2)]
+    accuracies = {
+        f"{what}_accuracy": evaluate(trained, split.x, split.y).accuracy.tolist()
+        for what, split in (("train", data.train), ("test", data.test))
     }
-    return records.make(STUDY, shard_config(config, shard), pd.concat(tables), facts)
+    both = {key: [value for one in apart for value in one[key]] for key in apart[0]}
+    return {"train_loss": losses[-1].tolist()} | accuracies | both
 
 
 def barriers(record: Record) -> pd.DataFrame:
@@ -241,17 +281,18 @@ def barriers(record: Record) -> pd.DataFrame:
 
 
 def quantities(record: Record) -> dict[str, np.ndarray]:
-    """Return what claims can be about, each a vector with one value per pair, or a single count."""
+    """Return what claims can be about, each a vector with one value per pair.
+
+    "barrier/standard", "max_barrier/standard", "drop/standard"; and, as `variants.score_quantities` has them, distances
+    of pairs and gaps between training and test accuracy.
+    """
     found = barriers(record)
     values = {
-        f"{column}/{method}": rows[column].to_numpy()
+        f"{column}/{method}": rows[column].dropna().to_numpy()
         for method, rows in found.groupby("method")
         for column in ("barrier", "max_barrier", "drop")
     }
-    counts = {
-        f"n_trainable/{name}": np.array([about["n_trainable"]]) for name, about in record.about["networks"].items()
-    }
-    return values | counts
+    return values | score_quantities(record.about["networks"])
 
 
 def _weights(config, pair, model, spec: PermutationSpec, a, b, data) -> Alignment:
@@ -259,7 +300,7 @@ def _weights(config, pair, model, spec: PermutationSpec, a, b, data) -> Alignmen
 
 
 def _activations(config, pair, model, spec: PermutationSpec, a, b, data) -> Alignment:
-    return activation_matching(model, a, b, spec, data.train.x[:N_MATCHED_IMAGES])
+    return activation_matching(model, a, b, spec, data.train.x[:N_SEEN])
 
 
 ALIGNERS = {"git-rebasin": _weights, "activation-matching": _activations}
@@ -283,10 +324,16 @@ def _train(
 
 
 def _curve_table(
-    config: ModeConnectivity, shard: Shard, method: str, first: Population, second: Population, data: Dataset
+    config: ModeConnectivity,
+    shard: Shard,
+    method: str,
+    first: Population,
+    second: Population,
+    data: Dataset,
+    between: Callable[[Population, Population, torch.Tensor], Population],
 ) -> pd.DataFrame:
     lambdas = mixing_weights(config.n_points)
-    scores = curves(first, second, lambdas, data.test.x, data.test.y)
+    scores = curves(first, second, lambdas, data.test.x, data.test.y, between)
     pair = shard.first_pair + torch.arange(shard.n_pairs)
     columns = {
         "pair": pair[:, None],
@@ -298,13 +345,10 @@ def _curve_table(
     return pd.DataFrame({"method": method} | flat)
 
 
-def _merged(parts: list[Record], networks: str) -> dict:
+def _merged(parts: Sequence[Record]) -> dict:
     """Join what the shards of one kind of network say about themselves."""
-    mine = [p.about for p in parts if p.about["networks"] == networks]
-    lists = {"final_train_loss": [v for about in mine for v in about["final_train_loss"]]}
-    objectives = {m: [v for about in mine for v in about["objectives"][m]] for m in mine[0]["objectives"]}
-    same = {name: mine[0][name] for name in ("n_trainable", "fingerprint", "data_sha256")}
-    return same | lists | {"objectives": objectives, "compute_s": round(sum(about["compute_s"] for about in mine), 1)}
+    same = {name: parts[0].about[name] for name in ("fingerprint", "data_sha256")}
+    return same | joined_scores(parts) | {"compute_s": round(sum(part.about["compute_s"] for part in parts), 1)}
 
 
 def _init_seed(config: ModeConnectivity, network: int) -> int:

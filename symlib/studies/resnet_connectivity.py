@@ -12,12 +12,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from pydantic import Field, model_validator
 from torch import nn
 
 from symlib.alignment.permutation import unconstrained
-from symlib.alignment.repair import repair
 from symlib.asymmetry import (
     Asymmetry,
     FixedBiases,
@@ -53,6 +51,7 @@ from symlib.studies.variants import (
     no_line,
     reestimated,
     refuse_missing_variants,
+    repaired,
     run_pairs,
     separation,
     shard_record,
@@ -93,9 +92,14 @@ def w_asymmetry(config: "ResNetConnectivity", model: nn.Module) -> WAsymmetry:
     """Return the paper's W-asymmetry of a ResNet: the shares that Table 11 pins, or the counts of Table 12."""
     if config.masks == "table 12":
         return lim_resnet(config.depth, multiple=3, sigma_F=config.sigma_F)
-    counts = lim_resnet(config.depth).n_fix
-    usual, ours = ([w[0].numel() for w in linear_maps(m).values()] for m in (ResNet(config.depth), model))
-    return WAsymmetry([round(n * d / full) for n, d, full in zip(counts, ours, usual, strict=True)], config.sigma_F)
+    return WAsymmetry(table_11_counts(config.depth, model), config.sigma_F)
+
+
+def table_11_counts(depth: int, model: nn.Module) -> list[int]:
+    """Return how many entries per row of a ResNet of any width are the shares that Table 11 pins."""
+    counts = lim_resnet(depth).n_fix
+    usual, ours = ([w[0].numel() for w in linear_maps(m).values()] for m in (ResNet(depth), model))
+    return [round(n * d / full) for n, d, full in zip(counts, ours, usual, strict=True)]
 
 
 def with_zeros(config: "ResNetConnectivity", model: nn.Module) -> WAsymmetry:
@@ -204,7 +208,7 @@ def measure(
         Rows with test loss in nats and test accuracy in [0, 1]. A pair that diverged has rows without them.
     """
     started = time.perf_counter()
-    data, drawn = _data(config), start(config, name, pair).to(config.device)
+    data, drawn = images(config), start(config, name, pair).to(config.device)
     facts = {"data_sha256": data.sha256}
     try:
         trained, losses = train(
@@ -227,7 +231,8 @@ def measure(
     return shard_record(STUDY, config, name, pair, table, facts)
 
 
-def _data(config: ResNetConnectivity) -> Dataset:
+def images(config: ResNetConnectivity) -> Dataset:
+    """Return the images of a configuration, n_images of them for training, on its device."""
     data = load(config.dataset)
     first = Split(data.train.x[: config.n_images], data.train.y[: config.n_images])
     return Dataset(data.name, first, data.test, data.sha256).to(config.device)
@@ -260,16 +265,12 @@ def _lines(
     if VARIANTS[name].symmetric:
         matched = aligned(first, second, seen, generator(config.base_seed, "match", pair))
         ways |= {method: (end, mix) for method, end in matched.items()}
-        ways["git-rebasin repaired"] = (matched["git-rebasin"], partial(_repaired, seen))
+        ways["git-rebasin repaired"] = (matched["git-rebasin"], partial(repaired, seen))
     lambdas = mixing_weights(config.n_points)
     for method, (end, between) in ways.items():
         scores = curves(first, end, lambdas, data.test.x, data.test.y, between)
         columns = {"test_loss": scores.loss[0].cpu(), "test_accuracy": scores.accuracy[0].cpu()}
         yield pd.DataFrame({"method": method, "lambda": lambdas} | columns)
-
-
-def _repaired(seen: torch.Tensor, a: Population, b: Population, lambdas: torch.Tensor) -> Population:
-    return repair(a, b, lambdas, seen)
 
 
 def pairs(record: Record) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from torch import Tensor
 from symlib import records
 from symlib.alignment.activation_matching import activation_matching
 from symlib.alignment.permutation import permute_members
-from symlib.alignment.repair import reestimate
+from symlib.alignment.repair import reestimate, repair
 from symlib.alignment.tracing import specification
 from symlib.alignment.weight_matching import weight_matching
 from symlib.asymmetry import n_trainable
@@ -83,7 +83,8 @@ def joined(study: str, config, parts: Sequence[Record], device: str) -> Record:
         device: Where they ran.
     """
     names = dict.fromkeys(part.config["variant"] for part in parts)
-    facts = {"networks": {name: _joined_scores(parts, name) for name in names}}
+    by_name = {name: [part for part in parts if part.config["variant"] == name] for name in names}
+    facts = {"networks": {name: joined_scores(mine) for name, mine in by_name.items()}}
     facts |= {"data_sha256": parts[0].about["data_sha256"], **joined_facts(parts, device)}
     table = pd.concat([part.table for part in parts], ignore_index=True)
     record = records.make(study, config.model_dump(exclude={"out"}), table, facts)
@@ -92,8 +93,9 @@ def joined(study: str, config, parts: Sequence[Record], device: str) -> Record:
     return record
 
 
-def _joined_scores(parts: Sequence[Record], name: str) -> dict[str, list[float]]:
-    scores = [part.about["scores"] for part in parts if part.config["variant"] == name and "scores" in part.about]
+def joined_scores(parts: Sequence[Record]) -> dict[str, list[float]]:
+    """Return the scores of all networks or pairs of some shards; those that diverged have none."""
+    scores = [part.about["scores"] for part in parts if "scores" in part.about]
     return {key: [value for one in scores for value in one[key]] for key in (scores[0] if scores else ())}
 
 
@@ -111,6 +113,11 @@ def _facts(config, variant: str, pair: int) -> dict:
 def no_line(n_points: int) -> dict:
     """Return the columns of a line that was not evaluated, since a network diverged."""
     return {"lambda": mixing_weights(n_points), "test_loss": np.nan, "test_accuracy": np.nan}
+
+
+def repaired(seen: Tensor, a: Population, b: Population, lambdas: Tensor) -> Population:
+    """Return the line between networks with hidden units rescaled by REPAIR on inputs, shape (n, ...)."""
+    return repair(a, b, lambdas, seen)
 
 
 def reestimated(seen: Tensor, a: Population, b: Population, lambdas: Tensor) -> Population:
@@ -206,12 +213,11 @@ def line_quantities(pairs: pd.DataFrame, networks: Mapping[str, Mapping[str, lis
 
     Args:
         pairs: Columns variant, method, pair and barrier (nats).
-        networks: Variant -> scores, among them those of `separation`.
+        networks: Variant -> scores, as `score_quantities` takes them.
 
     Returns:
-        "barrier/standard", and "barrier/standard git-rebasin" for aligned pairs; "removed/anchor"; of the two networks
-        of a pair "distance/standard", divided by the number of trainable parameters as in the paper, and
-        "rms distance/standard", divided by its root.
+        "barrier/standard", and "barrier/standard git-rebasin" for aligned pairs; "removed/anchor"; and those of
+        `score_quantities`.
     """
     found = {}
     for (variant, method), rows in pairs.groupby(["variant", "method"]):
@@ -219,10 +225,29 @@ def line_quantities(pairs: pd.DataFrame, networks: Mapping[str, Mapping[str, lis
         found[f"barrier/{name}"] = rows["barrier"].dropna().to_numpy()
     for variant, rows in as_they_are(pairs).groupby("variant"):
         found[f"removed/{variant}"] = rows["removed"].dropna().to_numpy()
+    return found | score_quantities(networks)
+
+
+def score_quantities(networks: Mapping[str, Mapping[str, list[float]]]) -> dict[str, np.ndarray]:
+    """Return what trained networks scored as vectors for claims.
+
+    Args:
+        networks: Variant -> scores, among them those of `separation` and accuracies in [0, 1]; none if all diverged.
+
+    Returns:
+        Of the two networks of a pair "distance/standard", divided by the number of trainable parameters as in the
+        paper, and "rms distance/standard", divided by its root; of every network "gap/standard", training less test
+        accuracy in percentage points.
+
+    Source: Lim et al. (2024), appendix A.
+    """
+    found = {}
     for variant, scores in networks.items():
-        if scores:
+        if "distance" in scores:
             distance, n = np.array(scores["distance"]), np.array(scores["n_trainable"])
+            train, test = (100 * np.array(scores[f"{what}_accuracy"]) for what in ("train", "test"))
             found |= {f"distance/{variant}": distance / n, f"rms distance/{variant}": distance / n**0.5}
+            found[f"gap/{variant}"] = train - test
     return found
 
 
