@@ -1,4 +1,4 @@
-"""Straight lines between networks, the loss along them, and three ways to sum a line up in one number.
+"""Straight lines between networks, planes through three, and three ways to sum the loss on a line up in one number.
 
 A loss barrier is in nats, an accuracy drop in percentage points; they are never mixed.
 """
@@ -40,7 +40,7 @@ def line(a: Population, b: Population, lambdas: Tensor) -> Population:
         P * T networks.
 
     Raises:
-        ValueError: If the two populations differ in size, shapes or fixed entries.
+        ValueError: If the two populations differ in size, shapes, fixed entries or known age.
     """
     _check_comparable(a, b)
 
@@ -50,6 +50,49 @@ def line(a: Population, b: Population, lambdas: Tensor) -> Population:
             return first.expand(-1, len(lambdas), *first.shape[2:]).flatten(0, 1)
         weight = lambdas.to(first).view(1, -1, *[1] * (first.dim() - 2))
         return torch.lerp(first, second, weight).flatten(0, 1)
+
+    return a.holding({name: mix(name) for name in a.tensors})
+
+
+def plane(a: Population, b: Population, c: Population, weights: Tensor) -> Population:
+    """Return the networks u a + v b + w c with u + v + w = 1 as one population, all points of the first triple first.
+
+    Weights may be negative: these are all points of the plane through three networks, and like those of a line they
+    satisfy the constraint. Statistics of BatchNorm are mixed as in `line`.
+
+    Args:
+        a: First network of each triple, P members.
+        b: Second network of each triple, P members.
+        c: Third network of each triple, P members.
+        weights: Weights (u, v, w) of each point, shape (T, 3).
+
+    Returns:
+        P * T networks.
+
+    Raises:
+        ValueError: If weights do not sum to 1, or the populations differ in size, shapes or fixed entries.
+
+    Source: Garipov et al. (2018), Figure 1.
+    """
+    if weights.dim() != 2 or weights.shape[1] != 3:
+        raise ValueError(f"weights must have shape (points, 3), one for each network, got {tuple(weights.shape)}")
+    off = weights.sum(dim=1) - 1
+    if not off.abs().amax() < 1e-5:
+        raise ValueError(
+            f"weights of a point must sum to 1, got a sum of {1 + float(off[off.abs().argmax()]):g}: other sums leave "
+            "the plane and change pinned entries"
+        )
+    for other in (b, c):
+        _check_comparable(a, other)
+
+    def mix(name: str) -> Tensor:
+        first, *others = (p.tensors[name][:, None] for p in (a, b, c))
+        mixed = first.expand(-1, len(weights), *first.shape[2:])
+        if first.is_floating_point():
+            # From `a` on along two differences, which are exactly 0 where an entry is pinned.
+            for weight, other in zip(weights.to(first).T[1:], others, strict=True):
+                mixed = torch.addcmul(mixed, weight.view(1, -1, *[1] * (first.dim() - 2)), other - first)
+        return mixed.flatten(0, 1)
 
     return a.holding({name: mix(name) for name in a.tensors})
 
@@ -151,4 +194,9 @@ def _check_comparable(a: Population, b: Population) -> None:
         raise ValueError(
             f"the two populations have different fixed entries (D, F): {first} against {second}; build both with "
             "one asymmetry and one mask_seed"
+        )
+    if a.epochs != b.epochs and None not in (a.epochs, b.epochs):
+        raise ValueError(
+            f"the two populations were trained for {a.epochs} and {b.epochs} epochs: compare networks of one age, or "
+            "set epochs to None in one of them to compare them all the same"
         )

@@ -39,12 +39,14 @@ class Population:
         constraint: The fixed side (D, F) that all members share.
         params: Name -> effective weights, shape (M, ...).
         stats: Name -> running statistics of BatchNorm layers, shape (M, ...); empty without such layers.
+        epochs: For how many all were trained, None if that is not known.
     """
 
     model: nn.Module
     constraint: Constraint
     params: dict[str, Tensor]
     stats: dict[str, Tensor] = field(default_factory=dict)
+    epochs: int | None = None
 
     @property
     def tensors(self) -> dict[str, Tensor]:

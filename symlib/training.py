@@ -135,11 +135,16 @@ def train(
             lost = (~state.losses[-1].isfinite()).nonzero().flatten().tolist()
             raise FloatingPointError(f"training diverged in epoch {epoch + 1}: no finite loss in networks {lost}")
         # First, so that a run that is killed here meets this epoch again.
-        watch(epoch + 1, population.holding(state.params | state.stats))
+        watch(epoch + 1, _after(population, state))
         if checkpoint:
             _save(checkpoint, owner, state)
         on_epoch()
-    return population.holding(state.params | state.stats), state.losses
+    return _after(population, state), state.losses
+
+
+def _after(population: Population, state: _Progress) -> Population:
+    trained = (population.epochs or 0) + len(state.losses)
+    return replace(population.holding(state.params | state.stats), epochs=trained)
 
 
 def _check_trainable(population: Population, n_inputs: int, batch_size: int) -> None:

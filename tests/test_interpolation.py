@@ -81,3 +81,12 @@ def test_networks_of_other_shapes_are_refused(tiny):
         line(tiny("standard"), tiny("standard", widths=(8, 16, 12, 4)), LAMBDAS)
     with pytest.raises(ValueError, match="equally many networks"):
         line(tiny("standard", [0]), tiny("standard", [0, 1]), LAMBDAS)
+
+
+def test_networks_of_different_ages_are_refused_and_those_of_unknown_age_are_not(tiny, blobs):
+    start, seeds = tiny("standard", [0, 1]), [0, 1]
+    young, old = (train(start, *blobs, Recipe(epochs, 50, 1e-3, 0.0), seeds)[0] for epochs in (1, 2))
+    with pytest.raises(ValueError, match="trained for 1 and 2 epochs"):
+        line(young, old, LAMBDAS)
+    grown, _ = train(young, *blobs, Recipe(1, 50, 1e-3, 0.0), seeds)
+    assert len(line(grown, old, LAMBDAS)) == len(line(start, old, LAMBDAS)) == 2 * len(LAMBDAS)
