@@ -1,0 +1,167 @@
+"""Table 1 and Figure 3 of paper B over all architectures, gathered from the records that fill their rows.
+
+Trains nothing: the studies of the single rows do.
+
+Source: Lim et al. (2024), section 5.1.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from symlib import claims, records
+from symlib.claims import ALPHA, p_below, weight
+from symlib.records import Record
+
+# What Table 1 compares, from the highest barrier it prints to the lowest, and two columns of ours.
+METHODS = ("standard", "sigma-asym", "git-rebasin", "w-asym", "git-rebasin repaired", "syre")
+# Lower, higher: the neighbours in the paper's order, and its ends.
+ORDERINGS = (
+    ("w-asym", "git-rebasin"),
+    ("git-rebasin", "sigma-asym"),
+    ("sigma-asym", "standard"),
+    ("w-asym", "standard"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of Table 1.
+
+    Attributes:
+        name: Of the architecture.
+        study: Whose records fill it.
+        needs: What their configuration has to contain.
+        lines: Method -> the name of its lines in the study.
+    """
+
+    name: str
+    study: str
+    needs: Mapping[str, str | int | float]
+    lines: Mapping[str, str]
+
+    def record(self, results: Path = records.RESULTS) -> Record | None:
+        """Return the kept record that says most, or None."""
+        fitting = [r for r in records.find(self.study, results) if self.needs.items() <= r.config.items()]
+        return max(fitting, key=weight, default=None)
+
+
+_VARIANTS = {
+    "standard": "standard",
+    "sigma-asym": "sigma",
+    "git-rebasin": "standard git-rebasin",
+    "w-asym": "w-asym",
+    "git-rebasin repaired": "standard git-rebasin repaired",
+    "syre": "syre",
+}
+# For graph networks the paper's Git Re-Basin matches activations, and its released W-asymmetric networks have gates.
+_GRAPHS = _VARIANTS | {"git-rebasin": "standard activation-matching", "w-asym": "w-asym sigma"}
+_RESNET = {"dataset": "cifar10", "depth": 20}
+_GNN = {"hidden": 256, "epochs": 500}
+ROWS = (
+    Row("MLP", "mode_connectivity", {"dataset": "mnist", "width": 512, "gate_std": 1.0}, {m: m for m in METHODS}),
+    Row("ResNet-20", "resnet_connectivity", _RESNET | {"masks": "table 11"}, _VARIANTS),
+    Row("ResNet-20, width 8", "resnet_connectivity", _RESNET | {"masks": "table 12"}, _VARIANTS),
+    Row("graph network", "graph_connectivity", _GNN, _GRAPHS),
+    Row("graph network, GELU", "graph_connectivity", _GNN, _GRAPHS | {"w-asym": "w-asym"}),
+)
+
+
+def barriers(record: Record | None, row: Row) -> dict[str, np.ndarray]:
+    """Return the midpoint barriers (nats) of the methods that a record has, one value per pair that did not diverge."""
+    if record is None:
+        return {}
+    found = import_module(f"symlib.studies.{row.study}").quantities(record)
+    return {m: found[f"barrier/{name}"] for m, name in row.lines.items() if f"barrier/{name}" in found}
+
+
+def table_1(results: Path = records.RESULTS) -> pd.DataFrame:
+    """Return all barriers.
+
+    Returns:
+        One row per architecture and method that was run: profile, n (pairs), and mean and sd of the barrier in nats.
+    """
+    rows = []
+    for row in ROWS:
+        kept = row.record(results)
+        for method, values in barriers(kept, row).items():
+            sd = values.std(ddof=1) if len(values) > 1 else np.nan
+            about = {"architecture": row.name, "method": method, "profile": kept.config["profile"]}
+            rows.append(about | {"n": len(values), "mean": values.mean(), "sd": sd})
+    return pd.DataFrame(rows)
+
+
+def printed() -> pd.DataFrame:
+    """Return what the paper prints: columns architecture, method, mean and sd of the barrier (nats)."""
+    rows = []
+    for claim in claims.load():
+        for row in ROWS:
+            filled = claim.id.startswith("B:table1:") and claim.study == row.study
+            if filled and claim.paper and claim.needs.items() <= row.needs.items():
+                found = [m for m, name in row.lines.items() if claim.quantity == f"barrier/{name}"]
+                about = {"architecture": row.name, "mean": claim.paper.mean, "sd": claim.paper.sd}
+                rows += [about | {"method": method} for method in found]
+    return pd.DataFrame(rows).drop_duplicates(["architecture", "method"], ignore_index=True)
+
+
+def orderings(results: Path = records.RESULTS) -> pd.DataFrame:
+    """Test the paper's order of methods, W-asymmetric < Git Re-Basin < sigma-asymmetric < standard, row by row.
+
+    Returns:
+        One row per architecture and pair of methods that were both run: lower and higher (as the paper has them), the
+        difference of means in nats (positive in the paper's direction), p of Welch's one-sided test, and whether it
+        holds at 5 %.
+    """
+    rows = []
+    for row in ROWS:
+        found = barriers(row.record(results), row)
+        for low, high in ORDERINGS:
+            if low in found and high in found:
+                p = p_below(found[low], found[high])
+                difference = found[high].mean() - found[low].mean()
+                about = {"architecture": row.name, "lower": low, "higher": high}
+                rows.append(about | {"difference": difference, "p": p, "holds": p < ALPHA})
+    return pd.DataFrame(rows)
+
+
+def lines(results: Path = records.RESULTS) -> pd.DataFrame:
+    """Return the curves of Figure 3: columns architecture, method, pair, lambda and test_loss (nats)."""
+    return pd.concat([_lines(row.record(results), row) for row in ROWS], ignore_index=True)
+
+
+def _lines(record: Record | None, row: Row) -> pd.DataFrame:
+    if record is None:
+        return pd.DataFrame()
+    table = record.table
+    if "statistics" in table:
+        table = table[table["statistics"] == "re-estimated"]
+    name = table["method"]
+    if "variant" in table:
+        name = table["variant"].where(name == "unaligned", table["variant"] + " " + name)
+    methods = {line: method for method, line in row.lines.items()}
+    shown = table.assign(method=name.map(methods), architecture=row.name).dropna(subset=["method", "test_loss"])
+    return shown[["architecture", "method", "pair", "lambda", "test_loss"]]
+
+
+def appendix_a(results: Path = records.RESULTS) -> pd.DataFrame:
+    """Return how far apart networks of a pair are, and how far training and test accuracy are.
+
+    Returns:
+        One row per architecture and method without alignment that was run: means over pairs of `distance` (by the
+        number of trainable entries) and `rms distance` (by its root), over networks of `gap` (percentage points).
+
+    Source: Lim et al. (2024), appendix A.
+    """
+    rows = []
+    for row in ROWS:
+        kept = row.record(results)
+        found = import_module(f"symlib.studies.{row.study}").quantities(kept) if kept else {}
+        for method, name in row.lines.items():
+            if f"distance/{name}" in found:
+                means = {what: found[f"{what}/{name}"].mean() for what in ("distance", "rms distance", "gap")}
+                rows.append({"architecture": row.name, "method": method} | means)
+    return pd.DataFrame(rows, columns=["architecture", "method", "distance", "rms distance", "gap"])
