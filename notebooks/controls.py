@@ -120,6 +120,18 @@ held = pairs(kept).groupby("variant", sort=False)["kept"].mean().dropna()
 print("\n".join(f"{plots.look(v).label:<32}{cosine:.3f}" for v, cosine in held.items()))
 
 # %% [markdown]
+# ## The same two controls in other architectures
+#
+# The anchor (same start, every symmetry, all entries trained) and zeros for constants (no permutation symmetry, nothing large that is shared), wherever they were recorded: [residual networks](resnet_connectivity.ipynb) and
+# [graph networks](graph_connectivity.ipynb) have them as variants, with the same readings and the same rule.
+
+# %%
+from symlib.plots.connectivity import reading_table
+from symlib.studies.connectivity import readings
+
+reading_table(readings())
+
+# %% [markdown]
 # ## The small run of this page
 #
 # The same variants on digits, computed when the page was built. Barriers as shares of the standard one:

@@ -1,3 +1,5 @@
+from importlib import import_module
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,7 +8,7 @@ from scipy import stats
 from symlib import claims, records
 from symlib.interpolation import mixing_weights
 from symlib.plots import connectivity as plots
-from symlib.studies.connectivity import METHODS, ROWS, appendix_a, lines, orderings, printed, table_1
+from symlib.studies.connectivity import METHODS, ROWS, appendix_a, lines, orderings, printed, readings, table_1
 
 ROW = {row.name: row for row in ROWS}
 LAMBDAS = mixing_weights(3).numpy()
@@ -80,6 +82,17 @@ def test_distances_and_gaps_are_there_for_methods_that_were_measured(results):
     assert list(found.index) == [("graph network", "standard"), ("graph network, GELU", "standard")]
     row = found.loc[("graph network", "standard")]
     assert (row["distance"], row["rms distance"]) == (pytest.approx(0.75), pytest.approx(1.5))
+
+
+def test_readings_are_judged_in_every_architecture_that_has_controls():
+    found = readings()
+    assert set(found["reading"]) == {"needed", "enough"} and not found["verdict"].isin(["-"]).any()
+    anchor = found.query("architecture == 'MLP' and variant == 'anchor'").iloc[0]
+    controls = import_module("symlib.studies.controls")
+    kept = max(records.find("controls"), key=claims.weight)
+    expected = controls.verdicts(kept).set_index("variant").loc["anchor"]
+    assert (anchor["n"], anchor["verdict"]) == (expected["n"], expected["verdict"])
+    assert len(plots.reading_table(found)) == len(found)
 
 
 def test_every_cell_that_the_paper_prints_in_table_1_is_there_once():

@@ -149,3 +149,21 @@ def separation_table(found: pd.DataFrame) -> pd.DataFrame:
         "training less test accuracy (points)": found["gap"].map("{:.2f}".format),
     }
     return pd.DataFrame(columns).set_index("architecture")
+
+
+def reading_table(readings: pd.DataFrame) -> pd.DataFrame:
+    """Return what the controls say of missing symmetry as text, one row an architecture and control.
+
+    Args:
+        readings: Columns architecture, profile, variant, n, removed, p_more, p_less, reading, verdict.
+    """
+    columns = {
+        "architecture": readings["architecture"] + " (" + readings["profile"] + ")",
+        "control": readings["variant"],
+        "pairs": readings["n"],
+        "share removed": readings["removed"].map("{:.2f}".format),
+        "p, more than half": readings["p_more"].map("{:.1e}".format),
+        "p, less than half": readings["p_less"].map("{:.1e}".format),
+        "missing symmetry is": readings["reading"] + ": " + readings["verdict"],
+    }
+    return pd.DataFrame(columns).set_index("architecture")

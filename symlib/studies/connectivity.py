@@ -6,7 +6,7 @@ Source: Lim et al. (2024), section 5.1.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -165,3 +165,18 @@ def appendix_a(results: Path = records.RESULTS) -> pd.DataFrame:
                 means = {what: found[f"{what}/{name}"].mean() for what in ("distance", "rms distance", "gap")}
                 rows.append({"architecture": row.name, "method": method} | means)
     return pd.DataFrame(rows, columns=["architecture", "method", "distance", "rms distance", "gap"])
+
+
+def readings(results: Path = records.RESULTS) -> pd.DataFrame:
+    """Judge the two readings of missing symmetry in every architecture whose controls were run.
+
+    Returns:
+        The rows of `variants.judged` that a reading predicts something of, with the architecture and the profile.
+    """
+    rows = []
+    for row in (replace(ROWS[0], study="controls", needs={"dataset": "mnist", "width": 512}), *ROWS[1:4]):
+        if kept := row.record(results):
+            found = import_module(f"symlib.studies.{row.study}").verdicts(kept)
+            about = {"architecture": row.name, "profile": kept.config["profile"]}
+            rows.append(found[found["reading"] != "-"].assign(**about))
+    return pd.concat(rows, ignore_index=True)
