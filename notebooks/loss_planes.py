@@ -74,7 +74,7 @@ kept = max([live, *records.find("loss_planes")], key=claims.weight)
 title = "{dataset}, width {width}, {epochs} epochs, {n_images} images ({profile})"
 networks = kept.about["networks"]
 lost = [kind for kind in networks if networks[kind]["diverged"]]
-print(title.format(**kept.config), f"diverged, and so without a plane: {lost or 'none'}", sep="\n")
+print(f"{title.format(**kept.config)}\ndiverged, so without a plane: {lost or 'none'}")
 
 # %% mystnb={"figure": {"caption": "Test loss on the plane through three networks that were trained apart. Dark is low; one scale for all panels, its steps equal factors, and one colour for all that is worse than guessing. Circles: the three networks.", "name": "fig-loss-planes"}, "image": {"alt": "Four maps of test loss, each with a triangle of three numbered networks: standard, Git Re-Basin, sigma-asymmetric and W-asymmetric, dark where loss is low."}}
 corners = {method: about["corners"] for method, about in kept.about["planes"].items()}
@@ -108,7 +108,7 @@ mine = triangle(live).set_index("method")
 centre, basin = mine["centroid"], mine["basin"]
 edges = mine.loc["standard", ["ab", "bc", "ca"]]
 checks = {
-    "standard: the centroid is higher than any edge": centre["standard"] > edges.max() > 0,
+    "standard: the centroid is above every edge": centre["standard"] > edges.max() > 0,
     "standard: not all one basin": basin["standard"] < 1,
     "Git Re-Basin: less than half": centre["git-rebasin"] < 0.5 * centre["standard"],
     "W-asymmetric: less than a fifth": centre["w-asym"] < 0.2 * centre["standard"],
