@@ -138,11 +138,11 @@ def test_a_network_is_followed_until_it_has_enough_and_no_further(record):
     assert by_hand[-1] >= 0.2 > max(by_hand[:-1])
 
 
-@pytest.mark.parametrize(("threshold", "early"), [(0.15, True), (0.99, False)])
-def test_every_epoch_ticks_once_whether_it_is_trained_or_not(threshold, early):
+@pytest.mark.parametrize(("threshold", "epochs"), [(0.1, 2), (0.99, 4)])
+def test_every_epoch_ticks_once_whether_it_is_trained_or_not(threshold, epochs):
     ticks = []
-    found = measure(small(threshold=threshold), 0.0, 0.0, 0, None, lambda: ticks.append(1))
-    assert len(ticks) == 3 and (len(found.table) < 4) == early
+    found = measure(small(threshold=threshold, max_epochs=4, lr=0.03), 0.0, 0.0, 0, None, lambda: ticks.append(1))
+    assert len(ticks) == 4 and len(found.table) == epochs + 1
 
 
 def test_standard_networks_are_trained_once_and_stand_in_every_row(monkeypatch):

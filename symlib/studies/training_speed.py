@@ -66,7 +66,7 @@ class TrainingSpeed(Config):
     def _refuse_before_work_starts(self) -> "TrainingSpeed":
         for name in ("shares", "sigmas"):
             values = getattr(self, name)
-            if len(values) != len(set(values)):
+            if values != sorted(set(values)):
                 raise ValueError(f"{name} must rise from one to the next, got {values}")
         if self.shares[0] != 0:
             raise ValueError(
