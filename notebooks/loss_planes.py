@@ -23,7 +23,8 @@
 # triangle too, is a network of the same asymmetric architecture.
 #
 # The picture has network 1 at its origin and network 2 to the right of it; the second axis is what remains of the direction to network 3 (Gram and Schmidt). Distances in the picture are then Euclidean distances between weights. Network 1 and network 2 are
-# the first pair of [the page on lines](mode_connectivity_mlp.ipynb), trained and matched in the same way, so the lower edge of each triangle is a line shown there.
+# the first pair of [the page on lines](mode_connectivity_mlp.ipynb), trained and matched in the same way, so the lower edge of each triangle is one of the lines behind the means shown there, but for
+# the number of test images.
 
 # %% [markdown]
 # ## Parameters
