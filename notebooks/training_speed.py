@@ -15,11 +15,12 @@
 # Each network here is drawn for one cell of the same grid: a share of the counts of Table 11, cut to whole numbers, and a standard deviation $\sigma_F$ of the constants. Networks of one number have the same initial draw and the same batches in all cells, nested patterns, and constants that differ by their scale alone, so that
 # rows and columns differ in one thing; each number has a draw and a pattern of its own. Standard networks have no constants: they are trained once and stand in every row.
 #
-# Four things the reader should know:
+# Five things the reader should know:
 #
-# - The paper counts correct answers *during* an epoch, on augmented images. Here the whole training set is answered *after* each epoch, without augmentation, which comes to the threshold a little earlier.
+# - The paper counts correct answers *during* an epoch, on augmented images. Here the whole training set is answered *after* each epoch, without augmentation, which should come to the threshold a little earlier.
 # - A network that has not come there when training ends is marked `>` and counts with the last epoch, so its cell is a lower bound. So does one that diverges.
 # - In the paper's code, networks with pinned entries start from weights 2.45 times smaller than standard ones. Here all start from the same draw (`init = "matched"`); `"released"` brings the difference back, and [below](#figure-6-from-the-released-start) is what it changes.
+# - The learning rate rises by a constant factor over the first 20 epochs, in the paper too, so its standard networks are done while the steps are still small. Ratios of epochs therefore mix how fast networks learn with how fast the rate rises.
 # - At the smallest share one entry per row would be pinned in the first shortcut, which leaves 16 patterns for 32 rows. Two are, so that no two rows are alike.
 
 # %% [markdown]
