@@ -22,7 +22,7 @@
 # Every point of the plane is a network $u\,\theta_1 + v\,\theta_2 + w\,\theta_3$ with $u + v + w = 1$. An entry that is pinned to one value in all three networks keeps that value, whatever $u$, $v$ and $w$ are: so every point of the picture, outside the
 # triangle too, is a network of the same asymmetric architecture.
 #
-# The picture has network 1 at its origin and network 2 to the right of it; the second axis is what remains of the direction to network 3 (Gram and Schmidt). Distances in the picture are then Euclidean distances between weights. Network 1 and network 2 are
+# The picture has network 1 at its origin and network 2 to the right of it; the second axis is what remains of the direction to network 3 (Gram and Schmidt), as is customary {cite:p}`garipov2018`. Distances in the picture are then Euclidean distances between weights. Network 1 and network 2 are
 # the first pair of [the page on lines](mode_connectivity_mlp.ipynb), trained and matched in the same way, so the lower edge of each triangle is one of the lines behind the means shown there, but for
 # the number of test images.
 
