@@ -149,7 +149,7 @@ def run(config: TrainingSpeed) -> Record:
 def _shard(config: TrainingSpeed, share: float, sigma_F: float, network: int) -> tuple[str, tuple[dict, partial]]:
     """Return name, key and work of one network; a standard one is that of sigma_F = 0 in every row."""
     cell = (share, sigma_F if share else 0.0, network)
-    name = "share-{:g}-sigma-{:g}-{:03d}".format(*cell)
+    name = "share-{}-sigma-{}-{:03d}".format(*cell)
     return name, (config.science(*cell), partial(measure, config, *cell))
 
 
