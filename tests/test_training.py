@@ -22,7 +22,7 @@ from symlib.networks.mlp import MLP
 from symlib.networks.resnet import ResNet
 from symlib.population import initialise
 from symlib.seeds import generator
-from symlib.training import Recipe, geometric_warmup, linear_warmup, train
+from symlib.training import Recipe, geometric_warmup, linear_warmup, train, triangular
 
 from .conftest import ASYMMETRIES, WIDTHS
 
@@ -240,6 +240,88 @@ def test_divergence_stops_at_once_and_keeps_the_last_good_checkpoint(tiny, blobs
     with pytest.raises(FloatingPointError, match=r"diverged in epoch 1: no finite loss in networks \[1\]"):
         train(broken, x, y, RECIPE, [0, 1], tmp_path / "other")
     assert file.read_bytes() == before and not (tmp_path / "other").exists()
+
+
+# Rates, decays, lengths and smoothing of their own, as in the populations of section 5.3.
+OWN = [
+    Recipe(3, 64, 1e-2, 0.1, triangular(1, 3), label_smoothing=0.2),
+    Recipe(1, 64, 3e-3, 0.0),
+    Recipe(4, 64, 1e-2, 0.3, label_smoothing=0.1),
+]
+
+
+@pytest.mark.parametrize("kind", ["standard", "w-asym", "syre"])
+def test_networks_with_recipes_of_their_own_end_as_if_trained_alone(tiny, blobs, kind, execution):
+    together, losses = train(tiny(kind, [5, 6, 7]), *blobs, OWN, [1, 2, 3])
+    assert losses.isfinite().sum(0).tolist() == [3, 1, 4] and together.epochs is None
+    for i, recipe in enumerate(OWN):
+        alone, loss = train(tiny(kind, [5 + i]), *blobs, recipe, [1 + i])
+        same(together[i : i + 1], alone, rtol=0, atol=1e-6)
+        torch.testing.assert_close(losses[: recipe.epochs, i : i + 1], loss, rtol=1e-5, atol=0)
+
+
+def test_networks_with_recipes_of_their_own_resume_to_the_same_bits(tiny, blobs, tmp_path, execution):
+    start = tiny("w-asym", [5, 6, 7])
+    whole, losses = train(start, *blobs, OWN, [1, 2, 3])
+
+    class Killed(Exception):
+        pass
+
+    def stop(epoch, population):
+        if epoch == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(start, *blobs, OWN, [1, 2, 3], tmp_path / "c", watch=stop)
+    resumed, again = train(start, *blobs, OWN, [1, 2, 3], tmp_path / "c")
+    same(whole, resumed, rtol=0, atol=0)
+    torch.testing.assert_close(losses, again, rtol=0, atol=0, equal_nan=True)
+
+
+def test_smoothed_loss_and_a_dropped_last_batch_equal_those_of_a_plain_loop(tiny, blobs, execution):
+    x, y = blobs
+    start = tiny("standard", [0])
+    recipe = Recipe(2, 64, 1e-2, 0.1, triangular(0.5, 2), label_smoothing=0.15, drop_last=True)
+    ours, losses = train(start, x, y, recipe, [5])
+    model = MLP(WIDTHS).double()
+    model.load_state_dict({name: w[0] for name, w in start.params.items()})
+    optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.1)
+    rates = iter([0.0, 2 / 3, 1 - 1 / 9, 2 / 3, 4 / 9, 2 / 9])  # up to epoch 1/2, down to epoch 2
+    for epoch in range(2):
+        seen = []
+        for batch in torch.randperm(200, generator=generator(5, "order", epoch)).split(64)[:3]:
+            optimiser.param_groups[0]["lr"] = 1e-2 * next(rates)
+            loss = F.cross_entropy(model(x[batch]), y[batch], label_smoothing=0.15)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            seen.append(loss.item())
+        assert losses[epoch].item() == pytest.approx(sum(seen) / 3, rel=1e-5)
+    for name, w in model.named_parameters():
+        torch.testing.assert_close(ours.params[name][0], w, rtol=0, atol=1e-12)
+
+
+def test_networks_that_diverge_are_left_behind_if_asked_for(tiny, blobs, execution):
+    broken = tiny("standard", [5, 6, 7])
+    broken.params["linears.0.weight"][1] = torch.nan
+    found, losses = train(broken, *blobs, RECIPE, [1, 2, 3], keep_going=True)
+    assert losses[:, 1].isnan().all() and losses[:, [0, 2]].isfinite().all()
+    alone, _ = train(broken[[0, 2]], *blobs, RECIPE, [1, 3])
+    same(found[[0, 2]], alone, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("recipes", "message"),
+    [
+        ([RECIPE], "2 networks need as many recipes, got 1"),
+        ([RECIPE, replace(RECIPE, batch_size=32)], r"need one batch_size, got \['32', '64'\]"),
+        ([RECIPE, replace(RECIPE, drop_last=True)], "need one drop_last"),
+        (replace(RECIPE, batch_size=500, drop_last=True), "drop_last leaves nothing of 200 inputs in batches of 500"),
+    ],
+)
+def test_recipes_that_cannot_be_followed_together_are_refused(tiny, blobs, recipes, message):
+    with pytest.raises(ValueError, match=message):
+        train(tiny("standard", [0, 1]), *blobs, recipes, [0, 1])
 
 
 def test_seeds_must_match_the_members(tiny, blobs):
