@@ -1,0 +1,1 @@
+"""Networks that look at the weights of other networks and say how well those classify."""
