@@ -152,6 +152,7 @@ if config.profile == "quick":  # numbers vary with the machine, but not by more 
 lines = [
     f"{kind:<11}{about['n_trainable'][0]:>8,} trainable entries, fixed side {about['fingerprint']}"
     for kind, about in record.about["networks"].items()
+    if "n_trainable" in about
 ]
 n_methods = record.table["method"].nunique()
 lines += [f"{len(record.table)} losses = {n_methods} methods x {config.n_pairs} pairs x {config.n_points} points"]

@@ -19,7 +19,7 @@
 # | `standard` | nothing; pairs are also aligned by weights (Git Re-Basin), with and without REPAIR {cite:p}`jordan2023`, and by activations |
 # | `sigma` | FiGLU for every ReLU, gate $1 / \sqrt C$; a tenth of the learning rate, as in the paper |
 # | `w-asym` | the shares of Table 11, or the counts of Table 12 at width 8, $\sigma_F = 2$ |
-# | `syre` | a Gaussian shift of every weight, same scale; not in the paper's table |
+# | `syre` | a Gaussian shift of every weight, same scale; the recipe has no weight decay, so nothing pulls towards it, and it is a common shift only. Not in the paper's table |
 # | `biases 1` to `biases 27` | the biases of all norms, evenly spaced over the channels in $[-k, k]$ |
 # | `standard warm 1`, `w-asym warm 1` | as above, warm-up of one epoch |
 # | `w-asym released` | as `w-asym`, from smaller weights (below) |
@@ -115,7 +115,7 @@ from symlib.studies.resnet_connectivity import quantities
 
 found = quantities(kept)
 lines = [f"{'variant':<18}distance / number   distance / root of number"]
-for name in kept.config["variants"]:
+for name in (v for v in kept.config["variants"] if f"distance/{v}" in found):
     measures = [found[f"{what}/{name}"].mean() for what in ("distance", "rms distance")]
     lines.append(f"{name:<18}{measures[0]:>17.2e}{measures[1]:>28.4f}")
 print("\n".join(lines))

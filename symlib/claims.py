@@ -207,13 +207,13 @@ def judge(claim: Claim, kept: Sequence[Record]) -> Verdict:
     if best is None:
         return Verdict(claim, "not run", "-", 0, "-", None)
     values, profile = found[claim.quantity], best.config["profile"]
-    if not claim.rule.holds(values, found):
+    if not (len(values) and claim.rule.holds(values, found)):
         word = "not reproduced"
     elif PROFILES.index(profile) >= PROFILES.index(claim.full):
         word = "reproduced"
     else:
         word = "reproduced at reduced scale"
-    ours = _number(values.mean(), values.std(ddof=1) if len(values) > 1 else None)
+    ours = _number(values.mean(), values.std(ddof=1) if len(values) > 1 else None) if len(values) else "diverged"
     return Verdict(claim, word, profile, len(values), ours, best)
 
 

@@ -94,6 +94,7 @@ def score_table(networks: Mapping[str, Mapping[str, Sequence[float]]]) -> pd.Dat
     rows = {
         variant: {label: form.format(scale * np.mean(scores[key])) for label, (key, form, scale) in columns.items()}
         for variant, scores in networks.items()
+        if scores  # none if all pairs diverged
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
 

@@ -10,6 +10,7 @@ schedule from their code.
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,6 +22,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 
 from symlib import records
+from symlib.alignment.permutation import unconstrained
 from symlib.asymmetry import Asymmetry, Constraint, Sigma, Standard, Syre, WAsymmetry, activation_for, constraint
 from symlib.config import Config
 from symlib.data.augmentation import LIM_CLASSIFIERS, Augmentation
@@ -40,7 +42,7 @@ SIDES = {"digits": 8, "cifar10": 32}
 CHANNELS = {"digits": 1, "cifar10": 3}
 SMALLER = 0.875  # of the width: about as many parameters as W-asymmetric networks have trainable ones
 COPIES = 8  # of the weights that training holds at once: start, state, gradients and moments
-KINDS = ("standard", "w-asym", "w-asym open stem", "smaller", "sigma", "syre")
+KINDS = ("standard", "w-asym", "w-asym open stem", "anchor", "smaller", "sigma", "syre")
 
 Range = Annotated[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(min_length=2, max_length=2)]
 
@@ -99,15 +101,17 @@ def build(config: ClassifierPopulation, kind: str) -> tuple[ResNet, Constraint]:
     """Return the architecture of a kind of network and its fixed side.
 
     W-asymmetric networks have 8 input filters per output pinned (at width 1), and all of the stem's, as in the paper;
-    with an open stem a third of the stem's.
+    with an open stem a third of the stem's. Anchors start like them.
     """
     inputs = CHANNELS[config.dataset]
     rest = [round(8 * config.width)] * 9
+    pinned = WAsymmetry([inputs, *rest], config.sigma_F, whole_filters=True)
     asymmetry: Asymmetry = {
         "standard": Standard(),
         "smaller": Standard(),
-        "w-asym": WAsymmetry([inputs, *rest], config.sigma_F, whole_filters=True),
-        "w-asym open stem": WAsymmetry([inputs // 3, *rest], config.sigma_F, whole_filters=True),
+        "w-asym": pinned,
+        "w-asym open stem": replace(pinned, n_fix=[inputs // 3, *rest]),
+        "anchor": pinned,
         "sigma": Sigma(1.0, by_width=True),
         "syre": Syre(config.sigma_F),
     }[kind]
@@ -135,8 +139,9 @@ def hyperparameters(config: ClassifierPopulation, networks: Sequence[int]) -> pd
 
 
 def start(config: ClassifierPopulation, kind: str, networks: Sequence[int]) -> Population:
-    """Return networks before training, from He's normal draws."""
-    return initialise(*build(config, kind), [seed(config.base_seed, "init", i) for i in networks], "kaiming")
+    """Return networks before training, from He's normal draws; all entries of anchors may move."""
+    drawn = initialise(*build(config, kind), [seed(config.base_seed, "init", i) for i in networks], "kaiming")
+    return unconstrained(drawn) if kind == "anchor" else drawn
 
 
 def images(config: ClassifierPopulation) -> Dataset:
@@ -302,4 +307,5 @@ def load_networks(config: ClassifierPopulation, kind: str, when: Literal["initia
             parts.append(part.arrays)
     names = [name for name, _ in model.named_parameters()]
     stacked = {n: torch.from_numpy(np.concatenate([part[f"{when}/{n}"] for part in parts])) for n in names}
-    return Population(model, fixed, stacked)
+    found = Population(model, fixed, stacked)
+    return unconstrained(found) if kind == "anchor" else found

@@ -5,7 +5,7 @@ Source: Lim et al. (2024), section 5.1, Table 1 row 1 and Figure 3 left.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -34,7 +34,7 @@ from symlib.config import Config
 from symlib.data.images import Dataset, load, verify
 from symlib.interpolation import accuracy_drop, curves, line, maximum_barrier, midpoint_barrier, mixing_weights
 from symlib.networks.mlp import MLP
-from symlib.population import Population, evaluate, initialise
+from symlib.population import Evaluation, Population, evaluate, initialise
 from symlib.records import Record
 from symlib.seeds import generator, seed
 from symlib.studies.shards import joined_facts, refuse_missing_device, run_shards
@@ -187,61 +187,62 @@ def measure(config: ModeConnectivity, shard: Shard, folder: Path | None, on_epoc
 
     Returns:
         A table with one row per method, pair and point: test loss in nats and test accuracy in [0, 1]. A pair of which
-        a network diverged has rows without them; others of its shard are then trained without it.
+        a network diverged has rows without them.
     """
     started = time.perf_counter()
     data = load(config.dataset).to(config.device)
     _, fixed = build(config, shard.networks)
+    trained, losses = _train(config, shard, data, folder, on_epoch)
+    sound = losses[-1].isfinite().view(-1, 2).all(dim=1).cpu()
+    pairs = shard.first_pair + torch.arange(shard.n_pairs)
+    tables = [_no_lines(config, shard.networks, pair) for pair in pairs[~sound].tolist()]
     facts = {"networks": shard.networks, "data_sha256": data.sha256, "fingerprint": fixed.fingerprint}
-    try:
-        trained, losses = _train(config, shard, data, folder, on_epoch)
-    except FloatingPointError:
-        if shard.n_pairs > 1:
-            return _pair_by_pair(config, shard, folder, on_epoch)
-        missing = no_line(config.n_points) | {"pair": shard.first_pair}
-        table = pd.concat([pd.DataFrame(missing).assign(method=method) for method in METHODS[shard.networks]])
-    else:
+    if sound.any():
+        kept = sound.repeat_interleave(2).nonzero().flatten().tolist()
+        facts["scores"] = _scores(trained[kept], losses[:, kept], data)
         aligners = ALIGNERS if shard.networks == "standard" else ()
-        found = {method: _matched(config, shard, method, trained, data) for method in aligners}
-        table = pd.concat(_lines(config, shard, trained, found, data))
-        facts["scores"] = _scores(trained, losses, data)
+        found = {method: _matched(config, pairs[sound], method, trained[kept], data) for method in aligners}
         facts["scores"] |= {f"{method} objective": [one.objective for one in each] for method, each in found.items()}
+        tables += _lines(config, shard.networks, pairs[sound], trained[kept], found, data)
     facts["compute_s"] = round(time.perf_counter() - started, 1)
-    return records.make(STUDY, shard_config(config, shard), table, facts)
+    return records.make(STUDY, shard_config(config, shard), pd.concat(tables), facts)
 
 
-def _pair_by_pair(config: ModeConnectivity, shard: Shard, folder: Path | None, on_epoch: Callable[[], None]) -> Record:
-    """Measure the pairs of a shard one after another, so that one that diverges does not take others along."""
-    alone = [replace(shard, first_pair=shard.first_pair + i, n_pairs=1) for i in range(shard.n_pairs)]
-    parts = [measure(config, one, folder and folder / one.name, lambda: None) for one in alone]
-    facts = parts[0].about | {"scores": joined_scores(parts), "compute_s": sum(p.about["compute_s"] for p in parts)}
-    return records.make(STUDY, shard_config(config, shard), pd.concat([p.table for p in parts]), facts)
+def _no_lines(config: ModeConnectivity, networks: str, pair: int) -> pd.DataFrame:
+    missing = no_line(config.n_points) | {"pair": pair}
+    return pd.concat([pd.DataFrame(missing).assign(method=method) for method in METHODS[networks]])
 
 
 def _matched(
-    config: ModeConnectivity, shard: Shard, method: str, trained: Population, data: Dataset
+    config: ModeConnectivity, pairs: torch.Tensor, method: str, trained: Population, data: Dataset
 ) -> list[Alignment]:
     """Return how the units of every second network are reordered to match the first."""
     spec, networks = specification(trained.model, data.test.x[:2]), list(trained.members())
     return [
-        ALIGNERS[method](config, shard.first_pair + i, trained.model, spec, a, b, data)
-        for i, (a, b) in enumerate(zip(networks[0::2], networks[1::2], strict=True))
+        ALIGNERS[method](config, pair, trained.model, spec, a, b, data)
+        for pair, a, b in zip(pairs.tolist(), networks[0::2], networks[1::2], strict=True)
     ]
 
 
 def _lines(
-    config: ModeConnectivity, shard: Shard, trained: Population, found: Mapping[str, list[Alignment]], data: Dataset
+    config: ModeConnectivity,
+    networks: str,
+    pairs: torch.Tensor,
+    trained: Population,
+    found: Mapping[str, list[Alignment]],
+    data: Dataset,
 ) -> Iterator[pd.DataFrame]:
     """Yield the lines of all pairs: as they are, aligned, and aligned with statistics put right."""
     first, second = trained[0::2], trained[1::2]
-    ways = {METHODS[shard.networks][0]: (second, line)}
+    ways = {METHODS[networks][0]: (second, line)}
     for method, alignments in found.items():
         spec = specification(trained.model, data.test.x[:2])
         ways[method] = (permute_members(spec, alignments, second, data.test.x[:100]), line)
     if "git-rebasin" in ways:
         ways["git-rebasin repaired"] = (ways["git-rebasin"][0], partial(repaired, data.train.x[:N_SEEN]))
     for method, (end, between) in ways.items():
-        yield _curve_table(config, shard, method, first, end, data, between)
+        scores = curves(first, end, mixing_weights(config.n_points), data.test.x, data.test.y, between)
+        yield _curve_table(method, pairs, mixing_weights(config.n_points), scores)
 
 
 def _scores(trained: Population, losses: torch.Tensor, data: Dataset) -> dict[str, list[float]]:
@@ -320,23 +321,13 @@ def _train(
         [_order_seed(config, i) for i in members],
         folder and folder / "training.safetensors",
         on_epoch,
+        keep_going=True,
     )
 
 
-def _curve_table(
-    config: ModeConnectivity,
-    shard: Shard,
-    method: str,
-    first: Population,
-    second: Population,
-    data: Dataset,
-    between: Callable[[Population, Population, torch.Tensor], Population],
-) -> pd.DataFrame:
-    lambdas = mixing_weights(config.n_points)
-    scores = curves(first, second, lambdas, data.test.x, data.test.y, between)
-    pair = shard.first_pair + torch.arange(shard.n_pairs)
+def _curve_table(method: str, pairs: torch.Tensor, lambdas: torch.Tensor, scores: Evaluation) -> pd.DataFrame:
     columns = {
-        "pair": pair[:, None],
+        "pair": pairs[:, None],
         "lambda": lambdas,
         "test_loss": scores.loss,
         "test_accuracy": scores.accuracy,

@@ -95,7 +95,7 @@ def joined(study: str, config, parts: Sequence[Record], device: str) -> Record:
 
 def joined_scores(parts: Sequence[Record]) -> dict[str, list[float]]:
     """Return the scores of all networks or pairs of some shards; those that diverged have none."""
-    scores = [part.about["scores"] for part in parts if "scores" in part.about]
+    scores = [part.about["scores"] for part in parts if part.about.get("scores")]
     return {key: [value for one in scores for value in one[key]] for key in (scores[0] if scores else ())}
 
 
@@ -236,7 +236,8 @@ def score_quantities(networks: Mapping[str, Mapping[str, list[float]]]) -> dict[
 
     Returns:
         Of the two networks of a pair "distance/standard", divided by the number of trainable parameters as in the
-        paper, and "rms distance/standard", divided by its root; of every network "gap/standard", training less test
+        paper, "relative distance/w-asym", the same as a share of the mean of standard pairs, and
+        "rms distance/standard", divided by the root of that number; of every network "gap/standard", training less test
         accuracy in percentage points.
 
     Source: Lim et al. (2024), appendix A.
@@ -248,7 +249,9 @@ def score_quantities(networks: Mapping[str, Mapping[str, list[float]]]) -> dict[
             train, test = (100 * np.array(scores[f"{what}_accuracy"]) for what in ("train", "test"))
             found |= {f"distance/{variant}": distance / n, f"rms distance/{variant}": distance / n**0.5}
             found[f"gap/{variant}"] = train - test
-    return found
+    usual = found.get(f"distance/{STANDARD}", np.full(1, np.nan)).mean()
+    relative = {f"relative {name}": value / usual for name, value in found.items() if name.startswith("distance/")}
+    return found | relative
 
 
 def judged(pairs: pd.DataFrame, predicted: Mapping[str, Prediction]) -> pd.DataFrame:
