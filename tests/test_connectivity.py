@@ -8,7 +8,17 @@ from scipy import stats
 from symlib import claims, records
 from symlib.interpolation import mixing_weights
 from symlib.plots import connectivity as plots
-from symlib.studies.connectivity import METHODS, ROWS, appendix_a, lines, orderings, printed, readings, table_1
+from symlib.studies.connectivity import (
+    METHODS,
+    ROWS,
+    appendix_a,
+    lines,
+    orderings,
+    printed,
+    readings,
+    settings,
+    table_1,
+)
 
 ROW = {row.name: row for row in ROWS}
 LAMBDAS = mixing_weights(3).numpy()
@@ -62,12 +72,24 @@ def test_table_1_is_the_largest_record_of_each_row_without_pairs_that_diverged(r
 def test_orderings_are_welch_tests_of_neighbours_that_were_both_run(results):
     found = orderings(results).set_index(["architecture", "lower", "higher"])
     assert len(found.loc["MLP"]) == 4 and list(found.loc["graph network"].index) == [("w-asym", "standard")]
-    chain = found.loc["MLP"]["holds"].to_dict()
+    chain = (found.loc["MLP"]["p"] < claims.ALPHA).to_dict()
     assert chain.pop(("sigma-asym", "standard")) is False and all(chain.values())
+    assert set(found.loc["graph network, GELU"].index) <= {("w-asym", "git-rebasin"), ("w-asym", "standard")}
     low, high = [0.9, 0.8, 1.0], [0.5, 0.6, 0.7]
     p = stats.ttest_ind(low, high, equal_var=False, alternative="less").pvalue
     assert found.loc[("MLP", "sigma-asym", "standard"), "p"] == pytest.approx(p)
     assert found.loc[("MLP", "w-asym", "git-rebasin"), "difference"] == pytest.approx(0.21)
+
+
+def test_methods_whose_pairs_all_diverged_are_shown_and_not_tested(tmp_path):
+    table = [tent([0.5, 0.6, 0.7], method="standard"), tent([np.nan] * 3, method="w-asym")]
+    keep(tmp_path, "MLP", "cpu", pd.concat(table), {})
+    assert plots.barrier_table(table_1(tmp_path), printed()).loc[("MLP", "cpu, 3 pairs"), "W-asymmetric"] == "diverged"
+    assert plots.ordering_table(orderings(tmp_path)).loc["MLP", "holds"] == "not tested"
+    plots.barrier_panels(table_1(tmp_path), printed())
+    board = {v.claim.id: v for v in claims.scoreboard(tmp_path)}
+    lost = board["B:table1:mlp-w-asym"]
+    assert (lost.word, lost.n, lost.ours) == ("not reproduced", 0, "diverged")
 
 
 def test_lines_carry_the_methods_of_table_1_and_one_kind_of_statistics(results):
@@ -79,7 +101,7 @@ def test_lines_carry_the_methods_of_table_1_and_one_kind_of_statistics(results):
 
 def test_distances_and_gaps_are_there_for_methods_that_were_measured(results):
     found = appendix_a(results).set_index(["architecture", "method"])
-    assert list(found.index) == [("graph network", "standard"), ("graph network, GELU", "standard")]
+    assert list(found.index) == [("graph network", "standard")]
     row = found.loc[("graph network", "standard")]
     assert (row["distance"], row["rms distance"]) == (pytest.approx(0.75), pytest.approx(1.5))
 
@@ -120,7 +142,9 @@ def test_tables_and_figures_show_what_was_run_and_what_was_not(results):
     assert table.loc[("ResNet-20", "paper"), "Git Re-Basin"] == "2.041 ± 0.21"
     assert table.loc[("graph network", "cpu, 3 pairs"), "Git Re-Basin"] == "-"
     assert plots.ordering_table(orderings(results)).loc["graph network", "holds"] == "yes"
-    assert len(plots.separation_table(appendix_a(results))) == 2
+    assert len(plots.separation_table(appendix_a(results))) == 1
+    assert table.loc[("graph network", "cpu, 3 pairs"), "standard"] == "1.050 ± 0.07 (2 of them)"
+    assert settings(results)["MLP"] == "mnist, width 512, 3 pairs, profile cpu"
     for figure in (plots.barrier_panels(table_1(results), printed()), plots.line_panels(lines(results), printed())):
         assert [axes.get_title("left") for axes in figure.axes if axes.get_visible()] == [
             "MLP",

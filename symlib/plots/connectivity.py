@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from symlib.claims import Verdict
+from symlib.claims import ALPHA, Verdict
 from symlib.plots.style import METHODS, finished, legend_below, plain
 
 
@@ -24,7 +24,7 @@ def barrier_panels(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     names, methods = list(ours["architecture"].unique()), list(ours["method"].unique())
     figure, grid = _grid(len(names), 2.3, sharey=True)
     for axes, name in zip(grid, names, strict=False):
-        for row in ours[ours["architecture"] == name].itertuples():
+        for row in ours[ours["architecture"] == name].dropna(subset="mean").itertuples():
             look, y = METHODS[row.method], methods.index(row.method)
             axes.errorbar(row.mean, y - 0.12, xerr=row.sd, fmt=look.marker, color=look.colour, ms=6, capsize=2, lw=1.2)
         for row in paper[paper["architecture"] == name].itertuples():
@@ -87,14 +87,17 @@ def barrier_table(ours: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     """Return Table 1 as text: two rows an architecture, ours and the paper's, one column a method.
 
     Args:
-        ours: Columns architecture, method, profile, n, mean, sd (nats).
+        ours: Columns architecture, method, profile, n_pairs, n, mean, sd (nats). A cell says if pairs of it diverged.
         paper: Columns architecture, method, mean, sd.
     """
     cell = "{:.3f} ± {:.2f}".format
     told = paper.assign(source="paper", cell=[cell(*row) for row in paper[["mean", "sd"]].to_numpy()])
-    n = ours.groupby("architecture")["n"].transform("max").astype(str)
-    sources = ours["profile"] + ", " + n + " pairs"
-    found = ours.assign(source=sources, cell=[cell(*row) for row in ours[["mean", "sd"]].to_numpy()])
+    sources = ours["profile"] + ", " + ours["n_pairs"].astype(str) + " pairs"
+    cells = [
+        "diverged" if not row.n else cell(row.mean, row.sd) + f" ({row.n} of them)" * (row.n < row.n_pairs)
+        for row in ours.itertuples()
+    ]
+    found = ours.assign(source=sources, cell=cells)
     both = pd.concat([found, told])
     wide = both.pivot(index=["architecture", "source"], columns="method", values="cell").fillna("-")
     return wide.reindex(told["architecture"].unique(), level=0)[[m for m in METHODS if m in wide]].rename(
@@ -106,7 +109,7 @@ def ordering_table(orderings: pd.DataFrame) -> pd.DataFrame:
     """Return the tests of the paper's order as text.
 
     Args:
-        orderings: Columns architecture, lower, higher, difference (nats), p, holds.
+        orderings: Columns architecture, lower, higher, difference (nats), p.
     """
     ends = (orderings[side].map(lambda method: METHODS[method].label) for side in ("lower", "higher"))
     columns = {
@@ -114,7 +117,7 @@ def ordering_table(orderings: pd.DataFrame) -> pd.DataFrame:
         "order": [f"{low} < {high}" for low, high in zip(*ends, strict=True)],
         "difference (nats)": orderings["difference"].map("{:.3f}".format),
         "p": orderings["p"].map("{:.1e}".format),
-        "holds": orderings["holds"].map({True: "yes", False: "no"}),
+        "holds": ["not tested" if np.isnan(p) else "yes" if p < ALPHA else "no" for p in orderings["p"]],
     }
     return pd.DataFrame(columns).set_index("architecture")
 
@@ -146,7 +149,7 @@ def separation_table(found: pd.DataFrame) -> pd.DataFrame:
         "networks": found["method"].map(lambda method: METHODS[method].label),
         "distance / number": found["distance"].map("{:.2e}".format),
         "distance / root of number": found["rms distance"].map("{:.4f}".format),
-        "training less test accuracy (points)": found["gap"].map("{:.2f}".format),
+        "gap (points)": found["gap"].map("{:.2f}".format),
     }
     return pd.DataFrame(columns).set_index("architecture")
 
@@ -159,7 +162,7 @@ def reading_table(readings: pd.DataFrame) -> pd.DataFrame:
     """
     columns = {
         "architecture": readings["architecture"] + " (" + readings["profile"] + ")",
-        "control": readings["variant"],
+        "control": readings["variant"].replace({"scale 0": "zeros", "w-asym 0": "zeros"}),
         "pairs": readings["n"],
         "share removed": readings["removed"].map("{:.2f}".format),
         "p, more than half": readings["p_more"].map("{:.1e}".format),

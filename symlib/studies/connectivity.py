@@ -5,7 +5,7 @@ Trains nothing: the studies of the single rows do.
 Source: Lim et al. (2024), section 5.1.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from symlib import claims, records
-from symlib.claims import ALPHA, p_below, weight
+from symlib.claims import p_below, weight
 from symlib.records import Record
 
 # What Table 1 compares, from the highest barrier it prints to the lowest, and two columns of ours.
@@ -37,12 +37,14 @@ class Row:
         study: Whose records fill it.
         needs: What their configuration has to contain.
         lines: Method -> the name of its lines in the study.
+        orderings: What is tested of it, pairs of methods, the lower first.
     """
 
     name: str
     study: str
     needs: Mapping[str, str | int | float]
     lines: Mapping[str, str]
+    orderings: Sequence[tuple[str, str]] = ORDERINGS
 
     def record(self, results: Path = records.RESULTS) -> Record | None:
         """Return the kept record that says most, or None."""
@@ -67,7 +69,8 @@ ROWS = (
     Row("ResNet-20", "resnet_connectivity", _RESNET | {"masks": "table 11"}, _VARIANTS),
     Row("ResNet-20, width 8", "resnet_connectivity", _RESNET | {"masks": "table 12"}, _VARIANTS),
     Row("graph network", "graph_connectivity", _GNN, _GRAPHS),
-    Row("graph network, GELU", "graph_connectivity", _GNN, _GRAPHS | {"w-asym": "w-asym"}),
+    # Differs from the row before in its W-asymmetric networks only.
+    Row("graph network, GELU", "graph_connectivity", _GNN, _GRAPHS | {"w-asym": "w-asym"}, ORDERINGS[::3]),
 )
 
 
@@ -83,15 +86,17 @@ def table_1(results: Path = records.RESULTS) -> pd.DataFrame:
     """Return all barriers.
 
     Returns:
-        One row per architecture and method that was run: profile, n (pairs), and mean and sd of the barrier in nats.
+        One row per architecture and method that was run: profile, n_pairs (trained), n (of these, both networks sound),
+        and mean and sd of the barrier in nats; NaN where too few are.
     """
     rows = []
     for row in ROWS:
         kept = row.record(results)
         for method, values in barriers(kept, row).items():
-            sd = values.std(ddof=1) if len(values) > 1 else np.nan
-            about = {"architecture": row.name, "method": method, "profile": kept.config["profile"]}
-            rows.append(about | {"n": len(values), "mean": values.mean(), "sd": sd})
+            about = {"architecture": row.name, "method": method}
+            about |= {what: kept.config[what] for what in ("profile", "n_pairs")}
+            mean, sd = pd.Series(values).agg(["mean", "std"])
+            rows.append(about | {"n": len(values), "mean": mean, "sd": sd})
     return pd.DataFrame(rows)
 
 
@@ -108,23 +113,33 @@ def printed() -> pd.DataFrame:
     return pd.DataFrame(rows).drop_duplicates(["architecture", "method"], ignore_index=True)
 
 
+def settings(results: Path = records.RESULTS) -> dict[str, str]:
+    """Say what each row was run with: architecture -> data, size, length and number of pairs."""
+    named = {"dataset": "{}", "depth": "depth {}", "width": "width {:g}", "hidden": "width {}"}
+    named |= {"n_images": "{:,} images", "epochs": "{} epochs", "n_pairs": "{} pairs", "profile": "profile {}"}
+    kept = {row.name: found for row in ROWS if (found := row.record(results))}
+    return {
+        name: ", ".join(form.format(record.config[key]) for key, form in named.items() if key in record.config)
+        for name, record in kept.items()
+    }
+
+
 def orderings(results: Path = records.RESULTS) -> pd.DataFrame:
     """Test the paper's order of methods, W-asymmetric < Git Re-Basin < sigma-asymmetric < standard, row by row.
 
     Returns:
         One row per architecture and pair of methods that were both run: lower and higher (as the paper has them), the
-        difference of means in nats (positive in the paper's direction), p of Welch's one-sided test, and whether it
-        holds at 5 %.
+        difference of means in nats (positive in the paper's direction), and p of Welch's one-sided test, NaN with fewer
+        than two pairs on a side.
     """
     rows = []
     for row in ROWS:
         found = barriers(row.record(results), row)
-        for low, high in ORDERINGS:
+        for low, high in row.orderings:
             if low in found and high in found:
-                p = p_below(found[low], found[high])
-                difference = found[high].mean() - found[low].mean()
-                about = {"architecture": row.name, "lower": low, "higher": high}
-                rows.append(about | {"difference": difference, "p": p, "holds": p < ALPHA})
+                means = [pd.Series(found[method]).mean() for method in (low, high)]
+                about = {"architecture": row.name, "lower": low, "higher": high, "difference": means[1] - means[0]}
+                rows.append(about | {"p": p_below(found[low], found[high])})
     return pd.DataFrame(rows)
 
 
@@ -151,17 +166,19 @@ def appendix_a(results: Path = records.RESULTS) -> pd.DataFrame:
     """Return how far apart networks of a pair are, and how far training and test accuracy are.
 
     Returns:
-        One row per architecture and method without alignment that was run: means over pairs of `distance` (by the
-        number of trainable entries) and `rms distance` (by its root), over networks of `gap` (percentage points).
+        One row per architecture and method without alignment that was run, each kind of network once: means over pairs
+        of `distance` (by the number of trainable entries) and `rms distance` (by its root), over networks of `gap` (in
+        percentage points: training less test accuracy, of graph networks best training less best validation accuracy).
 
     Source: Lim et al. (2024), appendix A.
     """
-    rows = []
+    rows, seen = [], set()
     for row in ROWS:
         kept = row.record(results)
         found = import_module(f"symlib.studies.{row.study}").quantities(kept) if kept else {}
         for method, name in row.lines.items():
-            if f"distance/{name}" in found:
+            if f"distance/{name}" in found and (kept.about["key"], name) not in seen:
+                seen.add((kept.about["key"], name))
                 means = {what: found[f"{what}/{name}"].mean() for what in ("distance", "rms distance", "gap")}
                 rows.append({"architecture": row.name, "method": method} | means)
     return pd.DataFrame(rows, columns=["architecture", "method", "distance", "rms distance", "gap"])
