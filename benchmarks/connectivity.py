@@ -27,7 +27,7 @@ from symlib.seeds import generator
 from symlib.training import Recipe, train
 
 ROUNDS, BATCH, STEPS = 3, 64, 20
-IMAGES, POINTS = 10_000, 25
+IMAGES, POINTS = 500, 25
 HIDDEN, GRAPH_STEPS = (256, 256, 256), 3
 
 
@@ -95,15 +95,20 @@ def resnets() -> None:
 
 
 def curve() -> None:
-    """Time a curve over all test images, and say how much memory its networks and passes add."""
+    """Time a curve in one call and point by point, and say how much memory its networks and passes add."""
     data, pair, lambdas = load("cifar10").test, networks(ResNet(20, 0.5), 2), mixing_weights(POINTS)
     x, y, a, b = data.x[:IMAGES], data.y[:IMAGES], pair[:1], pair[1:]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    took = medians({"one call": lambda: curves(a, b, lambdas, x, y)})
+    took = medians(
+        {
+            "one call": lambda: curves(a, b, lambdas, x, y),
+            "a loop": lambda: [evaluate(line(a, b, w[None]), x, y) for w in lambdas],
+        }
+    )
     added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
-    loop = medians({"loop": lambda: [evaluate(line(a, b, w[None]), x[:1000], y[:1000]) for w in lambdas[:5]]})
-    print(f"\na curve of {POINTS} points over {IMAGES:,} images: {took['one call']:.1f} s, {added:.0f} MiB on top")
-    print(f"  a loop over points, multiplied up: {loop['loop'] * POINTS / 5 * IMAGES / 1000:.1f} s")
+    print(f"\na curve of {POINTS} points, seconds per 1,000 images; memory on top {added:.0f} MiB")
+    for name, seconds in took.items():
+        print(f"  {name:20}{seconds / IMAGES * 1000:7.2f}")
 
 
 def graph_networks() -> None:

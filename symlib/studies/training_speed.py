@@ -252,17 +252,19 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
         "epochs/share S sigma T" for every cell; "slope/sigma", epochs per unit of sigma_F at the largest share, and
         "slope/share", per share at the largest sigma_F, both by least squares; and in units of the standard network of
         the same number, left out if that missed the threshold, "ratio/most" at the largest share and sigma_F and
-        "ratio/zeros" at the largest share and sigma_F = 0.
+        "ratio/zeros" at the largest share and sigma_F = 0, where networks that missed it are left out as well.
     """
     networks, shares, sigmas = results(record), record.config["shares"], record.config["sigmas"]
     wide = networks.pivot(index="network", columns=CELL, values="at_least")
     most, largest = wide[shares[-1]][sigmas], wide.xs(sigmas[-1], axis=1, level="sigma_F")[shares]
     found = {f"epochs/share {share:g} sigma {sigma:g}": wide[share, sigma].to_numpy() for share, sigma in wide}
     found |= {"slope/sigma": _slopes(sigmas, most), "slope/share": _slopes(shares, largest)}
-    standard = networks.pivot(index="network", columns=CELL, values="epochs")[0.0, sigmas[0]]
-    for name, sigma in {"most": sigmas[-1], "zeros": 0.0}.items():
-        if sigma in most and standard.notna().any():
-            found[f"ratio/{name}"] = (most[sigma] / standard).dropna().to_numpy()
+    reached = networks.pivot(index="network", columns=CELL, values="epochs")
+    standard = reached[0.0, sigmas[0]]
+    if standard.notna().any():
+        found["ratio/most"] = (most[sigmas[-1]] / standard).dropna().to_numpy()
+        if sigmas[0] == 0:
+            found["ratio/zeros"] = (reached[shares[-1], 0.0] / standard).dropna().to_numpy()
     return found
 
 
