@@ -18,7 +18,10 @@ def size(model):
     return sum(w.numel() for w in model.parameters())
 
 
-def resnets(n=3, asymmetry=Standard(), width=0.25):
+STANDARD = Standard()
+
+
+def resnets(n=3, asymmetry=STANDARD, width=0.5):
     model = ResNet(8, width)
     return initialise(model, constraint(model, asymmetry, 0), range(n))
 
@@ -109,11 +112,11 @@ def test_the_order_of_channels_matters_to_those_metanetworks_that_do_not_know_it
         return model(doubled).detach()
 
     ours, theirs = scores(population), scores(reordered(population, generator("order")))
-    assert ours.shape == (3,) and ours.std() > 1e-6
+    assert ours.shape == (3,) and ours.std() > 1e-8
     if blind:
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)  # statistics are in single precision
     else:
-        assert (ours - theirs).abs().max() > 1e-4
+        assert (ours - theirs).abs().max() > 0.1 * ours.std()
 
 
 def test_channel_graph_sees_what_statistics_of_tensors_cannot():

@@ -81,7 +81,7 @@ class ClassifierPopulation(Config):
             raise ValueError("lr and weight_decay are drawn log-uniformly: their lower ends must be above 0")
         if self.epochs[0] <= self.peak:
             raise ValueError(
-                f"the rate peaks at epoch {self.peak:g}: the fewest epochs, {self.epochs[0]:g}, must be more"
+                f"the rate peaks at epoch {self.peak:g}: epochs must start above, got {self.epochs[0]:g}"
             )
         if SIDES[self.dataset] % self.side:
             raise ValueError(f"side must divide the {SIDES[self.dataset]} pixels of {self.dataset}, got {self.side}")
@@ -101,7 +101,7 @@ def build(config: ClassifierPopulation, kind: str) -> tuple[ResNet, Constraint]:
     """Return the architecture of a kind of network and its fixed side.
 
     W-asymmetric networks have 8 input filters per output pinned (at width 1), and all of the stem's, as in the paper;
-    with an open stem a third of the stem's. Anchors start like them.
+    with an open stem none of the stem's. Anchors start like them.
     """
     inputs = CHANNELS[config.dataset]
     rest = [round(8 * config.width)] * 9
@@ -110,7 +110,7 @@ def build(config: ClassifierPopulation, kind: str) -> tuple[ResNet, Constraint]:
         "standard": Standard(),
         "smaller": Standard(),
         "w-asym": pinned,
-        "w-asym open stem": replace(pinned, n_fix=[inputs // 3, *rest]),
+        "w-asym open stem": replace(pinned, n_fix=[0, *rest]),
         "anchor": pinned,
         "sigma": Sigma(1.0, by_width=True),
         "syre": Syre(config.sigma_F),

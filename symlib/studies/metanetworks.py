@@ -217,7 +217,7 @@ def _small(folder: str) -> ClassifierPopulation:
             "dataset": "digits",
             "side": 4,
             "n_images": 300,
-            "width": 0.25,
+            "width": 0.5,
             "kinds": ["standard", "w-asym"],
             "n_networks": 48,
             "per_shard": 24,
