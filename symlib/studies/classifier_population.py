@@ -80,9 +80,7 @@ class ClassifierPopulation(Config):
         if not min(self.lr[0], self.weight_decay[0]):
             raise ValueError("lr and weight_decay are drawn log-uniformly: their lower ends must be above 0")
         if self.epochs[0] <= self.peak:
-            raise ValueError(
-                f"the rate peaks at epoch {self.peak:g}: epochs must start above, got {self.epochs[0]:g}"
-            )
+            raise ValueError(f"the rate peaks at epoch {self.peak:g}: epochs must start above, got {self.epochs[0]:g}")
         if SIDES[self.dataset] % self.side:
             raise ValueError(f"side must divide the {SIDES[self.dataset]} pixels of {self.dataset}, got {self.side}")
         for kind in self.kinds:
@@ -95,6 +93,34 @@ class ClassifierPopulation(Config):
         """The parameters that the networks of one shard depend on."""
         left_out = {"profile", "kinds", "n_networks", "per_shard", "workers", "device", "out"}
         return self.model_dump(exclude=left_out)
+
+
+def small(folder: str, kinds: Sequence[str]) -> ClassifierPopulation:
+    """Return a population that trains in seconds, for pages: narrow ResNets on small digits."""
+    return ClassifierPopulation.checked(
+        {
+            "profile": "quick",
+            "dataset": "digits",
+            "side": 4,
+            "n_images": 300,
+            "width": 0.5,
+            "kinds": list(dict.fromkeys(kinds)),
+            "n_networks": 48,
+            "per_shard": 24,
+            "lr": [0.005, 0.5],
+            "weight_decay": [1e-5, 0.1],
+            "label_smoothing": [0.0, 0.2],
+            "epochs": [4.0, 12.0],
+            "peak": 2.0,
+            "batch_size": 64,
+            "sigma_F": 2.0,
+            "mask_seed": 0,
+            "base_seed": 0,
+            "workers": 1,
+            "device": "cpu",
+            "out": folder,
+        }
+    )
 
 
 def build(config: ClassifierPopulation, kind: str) -> tuple[ResNet, Constraint]:

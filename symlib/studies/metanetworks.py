@@ -37,7 +37,7 @@ from symlib.metanetworks.statistics import StatNN, tensor_statistics
 from symlib.population import Population
 from symlib.records import Record
 from symlib.seeds import generator, seed
-from symlib.studies.classifier_population import CHANNELS, ClassifierPopulation, load_networks
+from symlib.studies.classifier_population import CHANNELS, ClassifierPopulation, load_networks, small
 from symlib.studies.classifier_population import run as train_classifiers
 from symlib.studies.mode_connectivity import NotNegative, Positive
 from symlib.studies.shards import joined_facts, refuse_missing_device, run_shards
@@ -185,7 +185,7 @@ def run(config: Metanetworks) -> Record:
     """
     with TemporaryDirectory() as folder:
         if not config.networks:
-            train_classifiers(_small(folder))
+            train_classifiers(small(folder, [CASES[case][0] for case in config.cases]))
         at = Path(config.networks or folder)
         record = records.read(at / "record")
         population = ClassifierPopulation.checked(record.config | {"out": str(at), "device": "cpu"})
@@ -207,34 +207,6 @@ def run(config: Metanetworks) -> Record:
     if out is not None:
         records.write(out / "record", found)
     return found
-
-
-def _small(folder: str) -> ClassifierPopulation:
-    """Return the population of the page: small ResNets on digits."""
-    return ClassifierPopulation.checked(
-        {
-            "profile": "quick",
-            "dataset": "digits",
-            "side": 4,
-            "n_images": 300,
-            "width": 0.5,
-            "kinds": ["standard", "w-asym"],
-            "n_networks": 48,
-            "per_shard": 24,
-            "lr": [0.005, 0.5],
-            "weight_decay": [1e-5, 0.1],
-            "label_smoothing": [0.0, 0.2],
-            "epochs": [4.0, 12.0],
-            "peak": 2.0,
-            "batch_size": 64,
-            "sigma_F": 2.0,
-            "mask_seed": 0,
-            "base_seed": 0,
-            "workers": 1,
-            "device": "cpu",
-            "out": folder,
-        }
-    )
 
 
 def _key(config: Metanetworks, record: Record, case: str, name: str) -> dict:
