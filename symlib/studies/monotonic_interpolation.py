@@ -122,7 +122,7 @@ def measure(
     curves = []
     for start in range(0, config.n_networks, config.chunk):
         some = slice(start, start + config.chunk)
-        smooth = torch.from_numpy(smoothing[some]).repeat_interleave(config.n_points)
+        smooth = torch.tensor(smoothing[some]).repeat_interleave(config.n_points)
         curves.append(smoothed_loss(line(first[some], last[some], lambdas), x, y, smooth).view(-1, config.n_points))
         tick()
     losses = torch.cat(curves).cpu().numpy()
