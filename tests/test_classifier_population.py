@@ -40,6 +40,7 @@ SMALL = {
     "mask_seed": 0,
     "base_seed": 7,
     "workers": 1,
+    "scheduler": "",
     "device": "cpu",
     "out": "",
 }
@@ -166,6 +167,7 @@ def test_shards_of_another_configuration_and_damaged_ones_are_refused(record, fo
         ({"peak": 2.0}, "the rate peaks at epoch 2: epochs must start above, got 2"),
         ({"side": 5}, "side must divide the 8 pixels of digits, got 5"),
         ({"lr": [0.1]}, "lr: list should have at least 2 items"),
+        ({"scheduler": "tcp://here:1"}, "leave their shards in a folder that all can see: name it in out"),
         ({"kinds": ["w-asymm"]}, "kinds.0: input should be"),
     ],
 )

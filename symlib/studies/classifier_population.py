@@ -68,6 +68,7 @@ class ClassifierPopulation(Config):
     mask_seed: int
     base_seed: int
     workers: Positive
+    scheduler: str
     device: Literal["cpu", "cuda"]
     out: str
 
@@ -85,13 +86,15 @@ class ClassifierPopulation(Config):
             raise ValueError(f"side must divide the {SIDES[self.dataset]} pixels of {self.dataset}, got {self.side}")
         for kind in self.kinds:
             build(self, kind)
+        if self.scheduler and not self.out:
+            raise ValueError("workers of a scheduler leave their shards in a folder that all can see: name it in out")
         refuse_missing_device(self.device)
         return self
 
     @property
     def science(self) -> dict:
         """The parameters that the networks of one shard depend on."""
-        left_out = {"profile", "kinds", "n_networks", "per_shard", "workers", "device", "out"}
+        left_out = {"profile", "kinds", "n_networks", "per_shard", "workers", "scheduler", "device", "out"}
         return self.model_dump(exclude=left_out)
 
 
@@ -117,6 +120,7 @@ def small(folder: str, kinds: Sequence[str]) -> ClassifierPopulation:
             "mask_seed": 0,
             "base_seed": 0,
             "workers": 1,
+            "scheduler": "",
             "device": "cpu",
             "out": folder,
         }
@@ -267,10 +271,11 @@ def run(config: ClassifierPopulation) -> Record:
         name: (_key(config, kind, networks), partial(measure, config, kind, networks))
         for name, kind, networks in shards(config)
     }
-    parts = run_shards(work, out and out / "shards", config.workers, int(config.epochs[1]))
+    folder = out and (out / "shards").resolve()  # workers elsewhere have a folder of their own
+    parts = run_shards(work, folder, config.workers, int(config.epochs[1]), config.scheduler, with_arrays=False)
     facts = {"data_sha256": parts[0].about["data_sha256"], **joined_facts(parts, config.device)}
     table = pd.concat([part.table for part in parts], ignore_index=True)
-    record = records.make(STUDY, config.model_dump(exclude={"out"}), table, facts)
+    record = records.make(STUDY, config.model_dump(exclude={"out", "scheduler"}), table, facts)
     if out is not None:
         records.write(out / "record", record)
     return record

@@ -188,7 +188,7 @@ def run(config: Metanetworks) -> Record:
             train_classifiers(small(folder, [CASES[case][0] for case in config.cases]))
         at = Path(config.networks or folder)
         record = records.read(at / "record")
-        population = ClassifierPopulation.checked(record.config | {"out": str(at), "device": "cpu"})
+        population = ClassifierPopulation.checked(record.config | {"out": str(at), "scheduler": "", "device": "cpu"})
         names = [*config.metanetworks, "constant", "hyper-parameters"]
         work = {
             f"{case}-{name}".replace(" ", "-"): (

@@ -77,7 +77,7 @@ def run(config: MonotonicInterpolation) -> Record:
             train_classifiers(small(folder, config.kinds))
         at = Path(config.networks or folder)
         record = records.read(at / "record")
-        population = ClassifierPopulation.checked(record.config | {"out": str(at), "device": "cpu"})
+        population = ClassifierPopulation.checked(record.config | {"out": str(at), "scheduler": "", "device": "cpu"})
         _refuse_missing(config, population)
         key = config.science | {"population": record.about["key"]}
         work = {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,13 +17,21 @@ from tqdm import tqdm
 
 from symlib import records
 from symlib.records import Record
+from symlib.studies.cluster import run_on_cluster
 
 Tick = Callable[[], None]
 # Does one shard: gets the folder for its checkpoints (None keeps none) and calls the tick as it advances.
 Work = Callable[[Path | None, Tick], Record]
 
 
-def run_shards(shards: Mapping[str, tuple[dict, Work]], out: Path | None, workers: int, n_ticks: int) -> list[Record]:
+def run_shards(
+    shards: Mapping[str, tuple[dict, Work]],
+    out: Path | None,
+    workers: int,
+    n_ticks: int,
+    scheduler: str = "",
+    with_arrays: bool = True,
+) -> list[Record]:
     """Run every shard that has no record yet and return the records of all, in order.
 
     Args:
@@ -31,16 +40,25 @@ def run_shards(shards: Mapping[str, tuple[dict, Work]], out: Path | None, worker
             stopped; None keeps nothing.
         workers: Processes, one thread each; 1 works in this process with its own number of threads.
         n_ticks: Ticks that one shard makes, for the progress bar.
+        scheduler: Address of a dask scheduler whose workers do the work instead.
+        with_arrays: Return the arrays of records too; without, memory does not grow with their number.
 
     Raises:
-        ValueError: If another run works in the folder, or it holds a damaged record or checkpoint.
+        ValueError: If another run works in the folder, it holds a damaged record or checkpoint, or the scheduler does
+            not answer.
     """
     with ExitStack() as cleanup:
         if out is not None:
             cleanup.enter_context(_alone_in(out))
-        done = {name: old for name, (config, _) in shards.items() if (old := _recorded(out, name, config))}
+        done = {
+            name: old if with_arrays else _bare(old)
+            for name, (config, _) in shards.items()
+            if (old := _recorded(out, name, config))
+        }
         missing = [
-            _Task(name, work, _place(out, name, config)) for name, (config, work) in shards.items() if name not in done
+            _Task(name, work, _place(out, name, config), with_arrays)
+            for name, (config, work) in shards.items()
+            if name not in done
         ]
         total, start = n_ticks * len(shards), n_ticks * len(done)
         # miniters: resumed epochs tick all at once, after which tqdm would wait for as many again before it showed any.
@@ -48,7 +66,10 @@ def run_shards(shards: Mapping[str, tuple[dict, Work]], out: Path | None, worker
         if done:
             commits = ", ".join(sorted({old.about["commit"] for old in done.values()}))
             bar.write(f"{len(done)} shards were finished before (commit {commits}); delete {out} to run them again")
-        done |= _run_here(missing, bar) if workers == 1 else _run_in_processes(missing, workers, bar)
+        if scheduler:
+            done |= run_on_cluster(scheduler, {t.name: t.run_silently for t in missing}, partial(bar.update, n_ticks))
+        else:
+            done |= _run_here(missing, bar) if workers == 1 else _run_in_processes(missing, workers, bar)
     return [done[name] for name in shards]
 
 
@@ -81,16 +102,30 @@ class _Task:
     name: str
     work: Work
     places: tuple[Path, Path] | None  # of its record and of its checkpoints
+    with_arrays: bool
 
     def run(self, tick: Tick) -> Record:
         """Do the work, record it, and remove the checkpoints that it no longer needs."""
         if self.places is None:
-            return self.work(None, tick)
-        record, checkpoints = self.places
-        found = self.work(checkpoints, tick)
-        records.write(record, found)
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        return found
+            found = self.work(None, tick)
+        else:
+            record, checkpoints = self.places
+            found = self.work(checkpoints, tick)
+            records.write(record, found)
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        return found if self.with_arrays else _bare(found)
+
+    def run_silently(self) -> Record:
+        """Do the work where nobody sees its ticks."""
+        return self.run(_no_tick)
+
+
+def _bare(record: Record) -> Record:
+    return Record(record.table, record.about)
+
+
+def _no_tick(n: int = 1) -> None:
+    pass
 
 
 def _place(out: Path | None, name: str, config: dict) -> tuple[Path, Path] | None:
