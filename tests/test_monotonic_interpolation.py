@@ -11,7 +11,7 @@ from symlib.networks.resnet import ResNet
 from symlib.population import initialise
 from symlib.seeds import generator
 from symlib.studies import monotonic_interpolation as study
-from symlib.studies.classifier_population import images, load_networks, small
+from symlib.studies.classifier_population import ClassifierPopulation, images, load_networks, small
 from symlib.studies.monotonic_interpolation import (
     MonotonicInterpolation,
     compared,
@@ -94,8 +94,8 @@ def test_smoothed_loss_equals_that_of_torch_network_by_network():
 def population(tmp_path_factory):
     """Return a small population that is trained for its first networks only."""
     folder = tmp_path_factory.mktemp("population")
-    config = small(str(folder), SMALL["kinds"]).model_dump() | {"n_networks": 4, "per_shard": 4, "epochs": [3.0, 3.0]}
-    config = type(small("", ["standard"])).checked(config)
+    config = small(str(folder), SMALL["kinds"], 4).model_dump() | {"per_shard": 4, "epochs": [3.0, 3.0]}
+    config = ClassifierPopulation.checked(config)
     study.train_classifiers(config)
     return config
 
@@ -142,7 +142,6 @@ def test_comparison_is_welchs_test_and_fishers_for_shares():
     ("change", "message"),
     [
         ({"kinds": ["w-asym"]}, "kinds must include 'standard'"),
-        ({"networks": "nowhere"}, "networks names nowhere, where no population was finished"),
         ({"n_points": 24}, "n_points must be odd"),
     ],
 )
@@ -152,6 +151,8 @@ def test_bad_parameters_are_refused(change, message):
 
 
 def test_more_than_the_population_has_is_refused(population):
+    with pytest.raises(ValueError, match="networks names nowhere, where no population was finished"):
+        run(checked(networks="nowhere"))
     with pytest.raises(ValueError, match="has no networks of kind syre"):
         run(checked(networks=population.out, kinds=["standard", "syre"]))
     with pytest.raises(ValueError, match="has 4 networks a kind, not 5"):

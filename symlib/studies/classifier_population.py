@@ -98,7 +98,7 @@ class ClassifierPopulation(Config):
         return self.model_dump(exclude=left_out)
 
 
-def small(folder: str, kinds: Sequence[str]) -> ClassifierPopulation:
+def small(folder: str, kinds: Sequence[str], n_networks: int) -> ClassifierPopulation:
     """Return a population that trains in seconds, for pages: narrow ResNets on small digits."""
     return ClassifierPopulation.checked(
         {
@@ -108,7 +108,7 @@ def small(folder: str, kinds: Sequence[str]) -> ClassifierPopulation:
             "n_images": 300,
             "width": 0.5,
             "kinds": list(dict.fromkeys(kinds)),
-            "n_networks": 48,
+            "n_networks": n_networks,
             "per_shard": 24,
             "lr": [0.005, 0.5],
             "weight_decay": [1e-5, 0.1],
@@ -321,6 +321,19 @@ def measure(
     return records.make(STUDY, _key(config, kind, networks), table, facts, arrays)
 
 
+def finished(folder: Path) -> tuple[ClassifierPopulation, Record]:
+    """Return the configuration of a population that was trained in a folder, and its record.
+
+    Raises:
+        ValueError: If none was finished there.
+    """
+    if not (folder / "record").exists():
+        raise ValueError(f"networks names {folder}, where no population was finished: run classifier_population there")
+    record = records.read(folder / "record")
+    here = {"out": str(folder), "scheduler": "", "device": "cpu"}
+    return ClassifierPopulation.checked(record.config | here), record
+
+
 def load_networks(config: ClassifierPopulation, kind: str, when: Literal["initial", "final"]) -> Population:
     """Return all networks of a kind from the shards of a finished run.
 
@@ -340,3 +353,19 @@ def load_networks(config: ClassifierPopulation, kind: str, when: Literal["initia
     stacked = {n: torch.from_numpy(np.concatenate([part[f"{when}/{n}"] for part in parts])) for n in names}
     found = Population(model, fixed, stacked)
     return unconstrained(found) if kind == "anchor" else found
+
+
+def quantities(record: Record) -> dict[str, np.ndarray]:
+    """Return vectors with one value per network that did not diverge.
+
+    Returns:
+        "accuracy/standard", test accuracy in per cent, and "gap/standard", training less test accuracy in percentage
+        points.
+
+    Source: Lim et al. (2024), appendix A.
+    """
+    found = {}
+    for kind, rows in record.table.dropna(subset=["test_accuracy"]).groupby("kind"):
+        train, test = (100 * rows[f"{what}_accuracy"].to_numpy() for what in ("train", "test"))
+        found |= {f"accuracy/{kind}": test, f"gap/{kind}": train - test}
+    return found

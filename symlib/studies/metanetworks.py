@@ -37,7 +37,7 @@ from symlib.metanetworks.statistics import StatNN, tensor_statistics
 from symlib.population import Population
 from symlib.records import Record
 from symlib.seeds import generator, seed
-from symlib.studies.classifier_population import CHANNELS, ClassifierPopulation, load_networks, small
+from symlib.studies.classifier_population import CHANNELS, ClassifierPopulation, finished, load_networks, small
 from symlib.studies.classifier_population import run as train_classifiers
 from symlib.studies.mode_connectivity import NotNegative, Positive
 from symlib.studies.shards import joined_facts, refuse_missing_device, run_shards
@@ -45,6 +45,7 @@ from symlib.studies.shards import joined_facts, refuse_missing_device, run_shard
 STUDY = "metanetworks"
 SPLIT = (0.5, 0.25)  # for training and for choosing; the rest is for testing
 HYPERPARAMETERS = ["lr", "weight_decay", "label_smoothing", "epochs"]
+N_SMALL = 48  # networks of each kind that the page trains
 BIN = 0.02  # of accuracy: how close the histograms of matched populations are
 
 Inputs = Tensor | dict[str, Tensor]
@@ -106,8 +107,6 @@ class Metanetworks(Config):
 
     @model_validator(mode="after")
     def _refuse_before_work_starts(self) -> "Metanetworks":
-        if self.networks and not (Path(self.networks) / "record").exists():
-            raise ValueError(f"networks names {self.networks}, where no population was finished: run one there first")
         refuse_missing_device(self.device)
         return self
 
@@ -185,10 +184,8 @@ def run(config: Metanetworks) -> Record:
     """
     with TemporaryDirectory() as folder:
         if not config.networks:
-            train_classifiers(small(folder, [CASES[case][0] for case in config.cases]))
-        at = Path(config.networks or folder)
-        record = records.read(at / "record")
-        population = ClassifierPopulation.checked(record.config | {"out": str(at), "scheduler": "", "device": "cpu"})
+            train_classifiers(small(folder, [CASES[case][0] for case in config.cases], N_SMALL))
+        population, record = finished(Path(config.networks or folder))
         names = [*config.metanetworks, "constant", "hyper-parameters"]
         work = {
             f"{case}-{name}".replace(" ", "-"): (

@@ -25,7 +25,7 @@ from symlib.config import Config
 from symlib.interpolation import line, mixing_weights
 from symlib.population import Population, logits, passes
 from symlib.records import Record
-from symlib.studies.classifier_population import KINDS, ClassifierPopulation, images, load_networks, small
+from symlib.studies.classifier_population import KINDS, ClassifierPopulation, finished, images, load_networks, small
 from symlib.studies.classifier_population import run as train_classifiers
 from symlib.studies.mode_connectivity import Positive
 from symlib.studies.shards import joined_facts, refuse_missing_device, run_shards
@@ -53,8 +53,6 @@ class MonotonicInterpolation(Config):
         mixing_weights(self.n_points)
         if STANDARD not in self.kinds:
             raise ValueError(f"kinds must include {STANDARD!r}, which others are compared with")
-        if self.networks and not (Path(self.networks) / "record").exists():
-            raise ValueError(f"networks names {self.networks}, where no population was finished: run one there first")
         refuse_missing_device(self.device)
         return self
 
@@ -74,10 +72,8 @@ def run(config: MonotonicInterpolation) -> Record:
     """
     with TemporaryDirectory() as folder:
         if not config.networks:
-            train_classifiers(small(folder, config.kinds))
-        at = Path(config.networks or folder)
-        record = records.read(at / "record")
-        population = ClassifierPopulation.checked(record.config | {"out": str(at), "scheduler": "", "device": "cpu"})
+            train_classifiers(small(folder, config.kinds, config.n_networks))
+        population, record = finished(Path(config.networks or folder))
         _refuse_missing(config, population)
         key = config.science | {"population": record.about["key"]}
         work = {
@@ -227,3 +223,15 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
         for kind, rows in found.groupby("kind")
         for column in rows.columns.difference(["kind", "network"])
     }
+
+
+def best_curves(record: Record, n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the n curves of every kind that end lowest, shape (n, points), and where their points are.
+
+    Source: Lim et al. (2024), Figure 5.
+    """
+    curves = {}
+    for kind, rows in record.table.groupby("kind", sort=False):
+        wide = rows.pivot(index="network", columns="lambda", values="loss").dropna()
+        curves[kind] = wide.sort_values(wide.columns[-1]).head(n).to_numpy()
+    return curves, np.sort(record.table["lambda"].unique())

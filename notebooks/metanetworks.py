@@ -1,0 +1,126 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Networks that look at networks
+#
+# **Claim.** A metanetwork takes the weights of a trained classifier and predicts its test accuracy. Every metanetwork of {cite:p}`lim2024` does this better for W-asymmetric ResNets than for standard ones, and the simplest, an MLP on the flattened weights, works for W-asymmetric ResNets *only* (section 5.3, Table 3). Standard ResNets with
+# as few parameters do not close the gap (Table 6).
+#
+# The classifiers are those of [the populations](classifier_population.ipynb). Half of them are for training a metanetwork, a quarter for choosing its learning rate and its best epoch, a quarter for testing; then it is trained anew from several seeds. Inputs are raw trainable entries; pinned ones are not shown.
+#
+# | metanetwork | sees | knows the order of neurons does not matter |
+# |---|---|---|
+# | MLP | one vector of all entries | no |
+# | DMC | the same, by convolutions along it | no |
+# | DeepSets | the set of all entries, without their place | yes, and no more than that |
+# | StatNN | seven statistics of every tensor | yes, and no more than that |
+# | channel graph | all entries; messages between channels along the maps | yes; not in the paper |
+#
+# ## What else could explain it
+#
+# $R^2$ compares errors with how widely accuracies are spread, and W-asymmetric networks are spread more widely. So beside the paper's rows there are four controls:
+#
+# - what can be said **without any weights**: the mean accuracy, and a quadratic regression on the four training hyper-parameters;
+# - **matched** populations: as many standard as W-asymmetric networks in every bin of accuracy two points wide;
+# - standard networks that were **lined up**, each matched to the first by its weights. If the order of neurons is what confuses the MLP, lining up should help it;
+# - W-asymmetric networks with an **open stem**, since the paper pins the whole first layer.
+
+# %% [markdown]
+# ## Parameters
+#
+# The defaults train a small population first and finish on a laptop. `networks` names the folder of a larger one.
+
+# %% tags=["parameters"]
+profile = "quick"  # quick | cpu | paper | custom
+networks = ""  # folder of a population; empty trains a small one
+cases = ["standard", "w-asym", "standard aligned"]  # classifiers that are looked at
+metanetworks = ["MLP", "StatNN", "channel graph"]  # see above
+rates = [1e-3, 1e-2]  # learning rates to choose from; paper six
+epochs = 30  # passes over the classifiers for training; paper 50
+batch_size = 16  # classifiers per step; paper 128
+weight_decay = 0.01  # of AdamW
+n_runs = 3  # of every metanetwork at its best rate; paper 5
+base_seed = 0  # split, initialisation and order are derived from it
+workers = 1  # processes
+device = "cpu"  # cpu | cuda
+out = ""  # folder for the record; empty keeps nothing
+
+# %%
+from symlib.studies.metanetworks import Metanetworks
+
+config = Metanetworks.from_cell(globals())
+
+# %% tags=["nbval-ignore-output", "remove-output"]
+from symlib.studies.metanetworks import run
+
+live = run(config)
+
+# %% [markdown]
+# ## Table 3 and Table 6
+#
+# The largest recorded run.
+
+# %%
+from symlib import claims, records
+from symlib.plots import metanetworks as plots
+
+kept = max([live, *records.find("metanetworks")], key=claims.weight)
+data = kept.about["population"]["config"]
+title = "{dataset}, {side} x {side} pixels, ResNet-8, width {width:g}, ".format(**data)
+title += f"{data['n_networks']} networks a kind ({kept.config['profile']})"
+print(title)
+
+# %% mystnb={"figure": {"caption": "How well accuracies are predicted: one symbol a run, on classifiers that nothing was trained or chosen on. Values below -0.1 stand at the left edge.", "name": "fig-metanetwork-scores"}, "image": {"alt": "Two dot plots side by side, the coefficient of determination and Kendall's rank correlation, one row for each metanetwork, symbols and colours for the kinds of classifiers."}}
+shown = [c for c in ("standard", "smaller", "w-asym") if c in kept.config["cases"]]
+plots.score_dots(kept.table, shown, title)
+
+# %% [markdown]
+# $R^2$, mean and standard deviation over runs:
+
+# %% tags=["nbval-ignore-output"]
+plots.score_table(kept.table, "r2")
+
+# %% [markdown]
+# Kendall's $\tau$:
+
+# %% tags=["nbval-ignore-output"]
+plots.score_table(kept.table, "tau")
+
+# %% [markdown]
+# Which rate was chosen, and at which epoch the runs were best:
+
+# %% tags=["nbval-ignore-output"]
+chosen = kept.table.dropna(subset=["rate"]).groupby(["metanetwork", "case"], sort=False)
+chosen.agg({"rate": "first", "epoch": "mean", "n_networks": "first"}).round(1)
+
+# %% [markdown]
+# ## The small run of this page
+
+# %%
+r2 = live.table.groupby(["metanetwork", "case"])["r2"].mean()
+checks = {
+    "a constant explains nothing": abs(r2["constant", "standard"]) < 0.5,
+    "StatNN does better than a constant": r2["StatNN", "standard"] > r2["constant", "standard"],
+}
+print("\n".join(f"{'yes' if holds else 'no':<5}{what}" for what, holds in checks.items()))
+
+# %% [markdown]
+# ## Verdicts on the paper's claims
+#
+# By the rules in `claims.toml`.
+
+# %%
+board = [v for v in claims.scoreboard() if v.claim.study == "metanetworks"]
+print(claims.scoreboard_text(board))
+
+# %% [markdown]
+# ## Where these numbers come from
+
+# %% tags=["nbval-ignore-output"]
+print(records.origin({"shown": kept, "live": live}))
