@@ -37,6 +37,15 @@ def p_below(low: np.ndarray, high: np.ndarray) -> float:
     return float(stats.ttest_ind(low, high, equal_var=False, alternative="less").pvalue)
 
 
+def p_different(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the p-value of Welch's two-sided test that two means differ; NaN for a single value."""
+    if min(len(a), len(b)) < 2:
+        return float("nan")
+    if _steady(a) and _steady(b):
+        return float(a.mean() == b.mean())
+    return float(stats.ttest_ind(a, b, equal_var=False).pvalue)
+
+
 def p_above(values: np.ndarray, bound: float) -> float:
     """Return the p-value of the one-sided t-test that the mean is above a bound; NaN for a single value."""
     if len(values) < 2:

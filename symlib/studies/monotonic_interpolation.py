@@ -21,6 +21,7 @@ from scipy import stats
 from torch import Tensor
 
 from symlib import records
+from symlib.claims import p_different
 from symlib.config import Config
 from symlib.interpolation import line, mixing_weights
 from symlib.population import Population, logits, passes
@@ -204,7 +205,7 @@ def compared(found: pd.DataFrame) -> pd.DataFrame:
     usual, rows = found[found["kind"] == STANDARD], []
     for kind, ours in found[found["kind"] != STANDARD].groupby("kind", sort=False):
         for name in ("delta", "relative delta", "local", "global", "global released"):
-            p = stats.ttest_ind(ours[name], usual[name], equal_var=False).pvalue
+            p = p_different(ours[name].to_numpy(), usual[name].to_numpy())
             rows.append(
                 {"kind": kind, "measure": name, "mean": ours[name].mean(), "standard": usual[name].mean(), "p": p}
             )
