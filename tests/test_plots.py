@@ -56,6 +56,7 @@ def test_table_holds_mean_and_sample_sd():
     table = plots.barrier_table(pd.DataFrame(rows))
     assert table.loc["W-asymmetric"].tolist() == [
         2,
+        0,
         "2.000 ± 1.414",
         "0.000 ± 0.000",
         "-1.000 ± 0.000",
