@@ -19,7 +19,7 @@
 #
 # - The paper does not say how it measures training accuracy, and the program behind its figure is not public; its other programs count correct answers *during* an epoch, on augmented images. Here the whole training set is answered *after* each epoch, without augmentation, which should come to the threshold a little earlier.
 # - A network that has not come there when training ends is marked `>` and counts with the last epoch, so its cell is a lower bound. So does one that diverges.
-# - In the paper's code, networks with pinned entries start from weights 2.45 times smaller than standard ones. Here all start from the same draw (`init = "matched"`); `"released"` brings the difference back, and [below](#figure-6-from-the-released-start) is what it changes.
+# - In the paper's code, networks with pinned entries start from weights 2.45 times smaller than standard ones. Here all start from the same draw (`init = "matched"`); `"released"` brings the difference back, and a section below says what it changes.
 # - The learning rate rises by a constant factor over the first epochs, 20 in the paper, so its standard networks are done while the steps are still small. Ratios of epochs therefore mix how fast networks learn with how fast the rate rises.
 # - At the smallest share one entry per row would be pinned in the first shortcut, which leaves 16 patterns for 32 rows. Two are, so that no two rows are alike.
 
