@@ -50,7 +50,8 @@ board = [v for v in claims.scoreboard() if v.claim.id.startswith("B:")]
 
 def claims_of(*sources):
     """Return the paper's claims from some of its tables, figures or sections."""
-    return plots.claim_table([v for v in board if v.claim.id.split(":")[1] in sources])
+    chosen = [v for v in board if v.claim.id.split(":")[1] in sources]
+    return plots.claim_table(chosen)
 
 
 claims_of("table1")

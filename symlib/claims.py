@@ -271,13 +271,13 @@ def scoreboard_markdown() -> str:
     head = "| claim | in words | verdict | profile | n | ours | paper |\n|---|---|---|---|--:|--:|--:|\n"
     rows = [
         f"| [`{v.claim.id}`](../{v.claim.page}) | {v.claim.statement} | **{v.word}** | {v.profile} | {v.n} "
-        f"| {_unbroken(v.ours)} | {_unbroken(v.claim.printed)} |"
+        f"| {unbroken(v.ours)} | {unbroken(v.claim.printed)} |"
         for v in verdicts
     ]
     return f"{len(verdicts)} claims: {counts(verdicts)}.\n\n{head}" + "\n".join(rows) + "\n"
 
 
-def _unbroken(number: str) -> str:
+def unbroken(number: str) -> str:
     """Return a number that stays on one line of a table."""
     return number.replace(" ", "\N{NO-BREAK SPACE}")
 

@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from symlib import claims, records
+from symlib.claims import unbroken
 from symlib.interpolation import mixing_weights
 from symlib.plots import connectivity as plots
 from symlib.studies.connectivity import (
@@ -138,12 +139,12 @@ def test_rows_name_lines_that_their_studies_have():
 
 def test_tables_and_figures_show_what_was_run_and_what_was_not(results):
     table = plots.barrier_table(table_1(results), printed())
-    assert table.loc[("MLP", "cpu, 3 pairs"), "standard"] == "0.600 ± 0.10"
-    assert table.loc[("ResNet-20", "paper"), "Git Re-Basin"] == "2.041 ± 0.21"
+    assert table.loc[("MLP", "cpu, 3 pairs"), "standard"] == unbroken("0.600 ± 0.10")
+    assert table.loc[("ResNet-20", "paper"), "Git Re-Basin"] == unbroken("2.041 ± 0.21")
     assert table.loc[("graph network", "cpu, 3 pairs"), "Git Re-Basin"] == "-"
     assert plots.ordering_table(orderings(results)).loc["graph network", "holds"] == "yes"
     assert len(plots.separation_table(appendix_a(results))) == 1
-    assert table.loc[("graph network", "cpu, 3 pairs"), "standard"] == "1.050 ± 0.07 (2 of them)"
+    assert table.loc[("graph network", "cpu, 3 pairs"), "standard"] == unbroken("1.050 ± 0.07") + " (2 of them)"
     assert settings(results)["MLP"] == "mnist, width 512, 3 pairs, profile cpu"
     for figure in (plots.barrier_panels(table_1(results), printed()), plots.line_panels(lines(results), printed())):
         assert [axes.get_title("left") for axes in figure.axes if axes.get_visible()] == [

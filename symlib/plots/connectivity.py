@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from symlib.claims import ALPHA, Verdict
+from symlib.claims import ALPHA, Verdict, unbroken
 from symlib.plots.style import METHODS, finished, legend_below, plain
 
 
@@ -90,7 +90,7 @@ def barrier_table(ours: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
         ours: Columns architecture, method, profile, n_pairs, n, mean, sd (nats). A cell says if pairs of it diverged.
         paper: Columns architecture, method, mean, sd.
     """
-    cell = "{:.3f} ± {:.2f}".format
+    cell = "{:.3f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{:.2f}".format
     told = paper.assign(source="paper", cell=[cell(*row) for row in paper[["mean", "sd"]].to_numpy()])
     sources = ours["profile"] + ", " + ours["n_pairs"].astype(str) + " pairs"
     cells = [
@@ -127,8 +127,8 @@ def claim_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     rows = [
         {
             "claim": v.claim.statement,
-            "paper": v.claim.printed,
-            "ours": v.ours,
+            "paper": unbroken(v.claim.printed),
+            "ours": unbroken(v.ours),
             "n": v.n,
             "profile": v.profile,
             "verdict": v.word,
