@@ -126,7 +126,7 @@ class Task:
     @property
     def accuracy(self) -> Tensor:
         """Test accuracies in [0, 1], shape (M,)."""
-        return torch.from_numpy(self.table["test_accuracy"].to_numpy()).float()
+        return torch.tensor(self.table["test_accuracy"].to_numpy()).float()
 
 
 def task(population: ClassifierPopulation, record: Record, case: str) -> Task:
