@@ -34,7 +34,7 @@ from symlib.population import Population, evaluate, initialise
 from symlib.records import Record
 from symlib.seeds import generator, seed
 from symlib.studies.mode_connectivity import NotNegative, Positive
-from symlib.studies.shards import joined_facts, refuse_missing_device, run_shards
+from symlib.studies.shards import joined_facts, joined_record, refuse_missing_device, run_shards
 from symlib.training import Recipe, train, triangular
 
 STUDY = "classifier_population"
@@ -274,11 +274,7 @@ def run(config: ClassifierPopulation) -> Record:
     folder = out and (out / "shards").resolve()  # workers elsewhere have a folder of their own
     parts = run_shards(work, folder, config.workers, int(config.epochs[1]), config.scheduler, with_arrays=False)
     facts = {"data_sha256": parts[0].about["data_sha256"], **joined_facts(parts, config.device)}
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    record = records.make(STUDY, config.model_dump(exclude={"out", "scheduler"}), table, facts)
-    if out is not None:
-        records.write(out / "record", record)
-    return record
+    return joined_record(STUDY, config.model_dump(exclude={"out", "scheduler"}), parts, facts, config.out)
 
 
 def _key(config: ClassifierPopulation, kind: str, networks: range) -> dict:

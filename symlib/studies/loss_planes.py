@@ -30,7 +30,7 @@ from symlib.population import Evaluation, Population, evaluate, initialise
 from symlib.records import Record
 from symlib.seeds import generator, seed
 from symlib.studies.mode_connectivity import ModeConnectivity, NotNegative, Positive, build
-from symlib.studies.shards import joined_facts, refuse_missing_device, run_shards
+from symlib.studies.shards import joined_facts, joined_record, refuse_missing_device, run_shards
 from symlib.training import Recipe, train
 
 STUDY = "loss_planes"
@@ -119,11 +119,7 @@ def run(config: LossPlanes) -> Record:
         "data_sha256": parts[0].about["data_sha256"],
         **joined_facts(parts, config.device),
     }
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    record = records.make(STUDY, config.model_dump(exclude={"out"}), table, facts)
-    if out is not None:
-        records.write(out / "record", record)
-    return record
+    return joined_record(STUDY, config.model_dump(exclude={"out"}), parts, facts, config.out)
 
 
 def measure(config: LossPlanes, kind: str, folder: Path | None, on_epoch: Callable[[], None]) -> Record:

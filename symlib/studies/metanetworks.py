@@ -40,7 +40,7 @@ from symlib.seeds import generator, seed
 from symlib.studies.classifier_population import CHANNELS, ClassifierPopulation, finished, load_networks, small
 from symlib.studies.classifier_population import run as train_classifiers
 from symlib.studies.mode_connectivity import NotNegative, Positive
-from symlib.studies.shards import joined_facts, refuse_missing_device, run_shards
+from symlib.studies.shards import joined_facts, joined_record, refuse_missing_device, run_shards
 
 STUDY = "metanetworks"
 SPLIT = (0.5, 0.25)  # for training and for choosing; the rest is for testing
@@ -199,11 +199,7 @@ def run(config: Metanetworks) -> Record:
         n_ticks = len(config.rates) + config.n_runs
         parts = run_shards(work, out and out / "shards", config.workers, n_ticks)
     facts = {"population": record.about, **joined_facts(parts, config.device)}
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    found = records.make(STUDY, config.model_dump(exclude={"out", "networks"}), table, facts)
-    if out is not None:
-        records.write(out / "record", found)
-    return found
+    return joined_record(STUDY, config.model_dump(exclude={"out", "networks"}), parts, facts, config.out)
 
 
 def _key(config: Metanetworks, record: Record, case: str, name: str) -> dict:

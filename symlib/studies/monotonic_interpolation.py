@@ -29,7 +29,7 @@ from symlib.records import Record
 from symlib.studies.classifier_population import KINDS, ClassifierPopulation, finished, images, load_networks, small
 from symlib.studies.classifier_population import run as train_classifiers
 from symlib.studies.mode_connectivity import Positive
-from symlib.studies.shards import joined_facts, refuse_missing_device, run_shards
+from symlib.studies.shards import joined_facts, joined_record, refuse_missing_device, run_shards
 
 STUDY = "monotonic_interpolation"
 STANDARD = "standard"
@@ -84,11 +84,7 @@ def run(config: MonotonicInterpolation) -> Record:
         out = Path(config.out) if config.out else None
         parts = run_shards(work, out and out / "shards", config.workers, -(-config.n_networks // config.chunk))
     facts = {"population": record.about, **joined_facts(parts, config.device)}
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    found = records.make(STUDY, config.model_dump(exclude={"out", "networks"}), table, facts)
-    if out is not None:
-        records.write(out / "record", found)
-    return found
+    return joined_record(STUDY, config.model_dump(exclude={"out", "networks"}), parts, facts, config.out)
 
 
 def _refuse_missing(config: MonotonicInterpolation, population: ClassifierPopulation) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -93,6 +94,22 @@ def joined_facts(parts: Sequence[Record], device: str) -> dict:
         "date": max(p.about["date"] for p in parts),
         "joined_commit": records.provenance()["commit"],
     }
+
+
+def joined_record(study: str, settings: dict, parts: Sequence[Record], facts: Mapping, out: str) -> Record:
+    """Join the tables of shards into the record of a whole study, and write it if the study keeps one.
+
+    Args:
+        study: Its name.
+        settings: The parameters that the record names.
+        parts: Its shards.
+        facts: What is said about it besides.
+        out: Its folder, empty for none.
+    """
+    record = records.make(study, settings, pd.concat([part.table for part in parts], ignore_index=True), facts)
+    if out:
+        records.write(Path(out) / "record", record)
+    return record
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from symlib.claims import ALPHA, p_above
 from symlib.interpolation import accuracy_drop, line, midpoint_barrier, mixing_weights
 from symlib.population import Population
 from symlib.records import Record
-from symlib.studies.shards import joined_facts, run_shards
+from symlib.studies.shards import joined_facts, joined_record, run_shards
 
 STANDARD, W_ASYM = "standard", "w-asym"
 RESTARTS = 3  # of weight matching
@@ -86,11 +86,7 @@ def joined(study: str, config, parts: Sequence[Record], device: str) -> Record:
     by_name = {name: [part for part in parts if part.config["variant"] == name] for name in names}
     facts = {"networks": {name: joined_scores(mine) for name, mine in by_name.items()}}
     facts |= {"data_sha256": parts[0].about["data_sha256"], **joined_facts(parts, device)}
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    record = records.make(study, config.model_dump(exclude={"out"}), table, facts)
-    if config.out:
-        records.write(Path(config.out) / "record", record)
-    return record
+    return joined_record(study, config.model_dump(exclude={"out"}), parts, facts, config.out)
 
 
 def joined_scores(parts: Sequence[Record]) -> dict[str, list[float]]:
