@@ -14,7 +14,7 @@ import pandas as pd
 from symlib import records
 from symlib.config import Config
 from symlib.records import Record
-from symlib.studies.shards import joined_facts, run_shards
+from symlib.studies.shards import joined_facts, joined_record, run_shards
 
 Rows = list[tuple[str, str, float]]  # variant, what is measured, value
 Check = Callable[[int], Rows]  # of the draw with this number
@@ -33,11 +33,7 @@ def run_checks(study: str, config: Config, checks: Mapping[str, Check]) -> Recor
     draws = [config.model_dump(exclude=NOT_OF_A_DRAW) | {"draw": draw} for draw in range(config.n_draws)]
     work = {f"draw-{facts['draw']:03d}": (facts, partial(_run_draw, study, facts, checks)) for facts in draws}
     parts = run_shards(work, out and out / "shards", config.workers, len(checks))
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    record = records.make(study, config.model_dump(exclude={"out"}), table, joined_facts(parts, "cpu"))
-    if out is not None:
-        records.write(out / "record", record)
-    return record
+    return joined_record(study, config.model_dump(exclude={"out"}), parts, joined_facts(parts, "cpu"), config.out)
 
 
 def _run_draw(

@@ -18,7 +18,7 @@ from symlib import records
 from symlib.config import Config
 from symlib.records import Record
 from symlib.seeds import generator
-from symlib.studies.shards import joined_facts, run_shards
+from symlib.studies.shards import joined_facts, joined_record, run_shards
 from symlib.studies.statements import anisotropy, centre_costs, centre_spacing, chord, costs, gap, input_permutations
 
 STUDY = "effective_theory"
@@ -57,11 +57,7 @@ def run(config: EffectiveTheory) -> Record:
         for repeat in range(config.n_repeats)
     }
     parts = run_shards(work, out and out / "shards", config.workers, len(config.statements))
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    record = records.make(STUDY, config.model_dump(exclude={"out"}), table, joined_facts(parts, "cpu"))
-    if out is not None:
-        records.write(out / "record", record)
-    return record
+    return joined_record(STUDY, config.model_dump(exclude={"out"}), parts, joined_facts(parts, "cpu"), config.out)
 
 
 def measure(

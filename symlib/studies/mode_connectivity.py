@@ -37,7 +37,7 @@ from symlib.networks.mlp import MLP
 from symlib.population import Evaluation, Population, evaluate, initialise
 from symlib.records import Record
 from symlib.seeds import generator, seed
-from symlib.studies.shards import joined_facts, refuse_missing_device, run_shards
+from symlib.studies.shards import joined_facts, joined_record, refuse_missing_device, run_shards
 from symlib.studies.variants import joined_scores, no_line, repaired, score_quantities, separation
 from symlib.training import Recipe, train
 
@@ -170,10 +170,7 @@ def run(config: ModeConnectivity, kinds: Iterable[str] = METHODS) -> Record:
         "networks": {name: _merged([p for p in parts if p.about["networks"] == name]) for name in kinds},
         **joined_facts(parts, config.device),
     }
-    record = records.make(STUDY, config.model_dump(exclude={"out"}), pd.concat([p.table for p in parts]), facts)
-    if out is not None:
-        records.write(out / "record", record)
-    return record
+    return joined_record(STUDY, config.model_dump(exclude={"out"}), parts, facts, config.out)
 
 
 def measure(config: ModeConnectivity, shard: Shard, folder: Path | None, on_epoch: Callable[[], None]) -> Record:

@@ -24,7 +24,7 @@ from symlib.asymmetry import WAsymmetry, constraint
 from symlib.config import Config
 from symlib.records import Record
 from symlib.seeds import generator, seed
-from symlib.studies.shards import joined_facts, run_shards
+from symlib.studies.shards import joined_facts, joined_record, run_shards
 from symlib.theory.approximated_targets import ACTIVATIONS, TARGETS, approximated, drawn_masks, grid, sine
 from symlib.theory.block_draws import independent_map, masks_with_splits, random_columns, with_splits
 from symlib.theory.block_splits import BLOCK, split_blocks
@@ -88,11 +88,7 @@ def run(config: UniversalApproximation) -> Record:
         for repeat in range(config.n_repeats)
     }
     parts = run_shards(work, out and out / "shards", config.workers, len(checks(config)))
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    record = records.make(STUDY, config.model_dump(exclude={"out"}), table, joined_facts(parts, "cpu"))
-    if out is not None:
-        records.write(out / "record", record)
-    return record
+    return joined_record(STUDY, config.model_dump(exclude={"out"}), parts, joined_facts(parts, "cpu"), config.out)
 
 
 def measure(config: UniversalApproximation, repeat: int, folder: Path | None, tick: Callable[[], None]) -> Record:
