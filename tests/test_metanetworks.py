@@ -6,6 +6,7 @@ from symlib.alignment.permutation import permute, random_perms
 from symlib.alignment.tracing import specification
 from symlib.asymmetry import Standard, constraint, n_trainable
 from symlib.metanetworks.channel_graph import ChannelGraph, masked_entries
+from symlib.metanetworks import flat
 from symlib.metanetworks.flat import DMC, DeepSets, FlatMLP, trainable_entries
 from symlib.metanetworks.statistics import StatNN, tensor_statistics
 from symlib.networks.resnet import ResNet
@@ -45,6 +46,25 @@ def test_metanetworks_have_the_parameters_of_table_14(paper):
 @pytest.mark.parametrize(("n_entries", "length"), [(78_042, 297), (60_634, 229), (59_944, 227)])
 def test_convolutions_leave_as_many_positions_as_in_the_paper(n_entries, length):
     assert DMC().eval().convolutions(torch.zeros(1, 1, n_entries)).shape == (1, 64, length)
+
+
+def test_convolutions_say_how_many_entries_they_need():
+    model = DMC().eval()
+    assert model(torch.zeros(1, 2_044)).shape == (1,)
+    with pytest.raises(ValueError, match="2,044 entries or more, got 2,043"):
+        model(torch.zeros(1, 2_043))
+
+
+def test_deep_sets_in_parts_is_the_plain_mean_of_features(monkeypatch):
+    monkeypatch.setattr(flat, "AT_ONCE", 30)  # three networks: ten entries at a time, and a rest of five
+    torch.manual_seed(0)
+    model, x = DeepSets().double(), torch.randn(3, 25, dtype=torch.double)
+    plain = model.together(model.each(x[..., None]).mean(dim=1))[:, 0]
+    torch.testing.assert_close(model(x), plain)
+    for found, expected in zip(
+        *(torch.autograd.grad(y.sum(), model.parameters()) for y in (model(x), plain)), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
 
 
 def test_entries_are_those_that_training_can_move(paper):

@@ -5,12 +5,15 @@ Source: Lim et al. (2024), section 5.3, appendix F.3.2 and their code.
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from symlib.population import Population
 
 HIDDEN = 64
 CHANNELS = (2, 4, 8, 16, 32, 64, 64, 64, 64, 64)  # of the convolutions, kernel 5
 HALVED_AFTER = (0, 1, 2, 3, 4, 5, 7, 9)  # convolutions that a max-pooling follows
+FEWEST = 2_044  # entries that leave a position after the last of them
+AT_ONCE = 2**15  # scalars whose features are held in memory together
 
 
 def trainable_entries(population: Population) -> Tensor:
@@ -49,7 +52,7 @@ class FlatMLP(nn.Module):
 
 
 class DMC(nn.Module):
-    """Ten 1-D convolutions along the vector, then a mean over positions; any number of entries from 1,266 on.
+    """Ten 1-D convolutions along the vector, then a mean over positions; any number of entries from `FEWEST` on.
 
     Source: a variant of Eilertsen et al. (2020).
     """
@@ -66,6 +69,8 @@ class DMC(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map entries of shape (networks, entries) to scores of shape (networks,)."""
+        if x.shape[1] < FEWEST:
+            raise ValueError(f"its convolutions need networks of {FEWEST:,} entries or more, got {x.shape[1]:,}")
         positions = self.convolutions(x[:, None]).mT
         return self.together(self.each(positions).mean(dim=1))[:, 0]
 
@@ -80,5 +85,14 @@ class DeepSets(nn.Module):
         self.together = nn.Sequential(*hidden, *scored(HIDDEN))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map entries of shape (networks, entries) to scores of shape (networks,)."""
-        return self.together(self.each(x[..., None]).mean(dim=1))[:, 0]
+        """Map entries of shape (networks, entries) to scores of shape (networks,).
+
+        Features of some entries at a time, and again when gradients need them: 64 floats of every entry of every
+        network would not stay in a cache, and moving them takes six times as long as computing them twice.
+        """
+        parts = x.split(max(1, AT_ONCE // len(x)), dim=1)
+        total = sum(checkpoint(self._summed, part, use_reentrant=False) for part in parts)
+        return self.together(total / x.shape[1])[:, 0]
+
+    def _summed(self, x: Tensor) -> Tensor:
+        return self.each(x[..., None]).sum(dim=1)
