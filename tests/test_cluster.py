@@ -1,7 +1,11 @@
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
+from contextlib import contextmanager
 
 import pandas as pd
 import pytest
@@ -11,6 +15,8 @@ from symlib.studies.cluster import connected
 from symlib.studies.shards import run_shards
 
 from .test_classifier_population import SMALL
+
+DASK = [sys.executable, "-m", "dask"]
 
 distributed = pytest.importorskip("distributed")
 
@@ -49,6 +55,47 @@ def kill_one(cluster, out):
     while not list(out.glob("shards/*/training.safetensors")):
         time.sleep(0.02)
     os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+
+
+def test_a_killed_scheduler_ends_the_run_with_one_line_and_the_next_goes_on(tmp_path):
+    settings = {"epochs": [30.0, 30.0], "n_networks": 4, "per_shard": 1, "out": str(tmp_path)}
+    with own_scheduler() as (address, scheduler):
+        killed = threading.Thread(target=kill_after_a_shard, args=(scheduler, tmp_path), daemon=True)
+        killed.start()
+        with pytest.raises(RuntimeError, match=f"the scheduler at {address} is gone: start it again"):
+            run(small(scheduler=address, **settings))
+        killed.join()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("shards/*/record.json")}
+    assert 1 <= len(before) < 4
+    with own_scheduler() as (address, _):
+        found = run(small(scheduler=address, **settings))
+    assert len(found.table) == 4 and all(path.stat().st_mtime_ns == when for path, when in before.items())
+    pd.testing.assert_frame_equal(found.table, run(small(**settings | {"out": ""})).table, atol=1e-6)
+
+
+@contextmanager
+def own_scheduler():
+    """Start a scheduler and a worker as processes of their own; yield its address and its process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    scheduler = subprocess.Popen([*DASK, "scheduler", "--host", address, "--no-dashboard"], stderr=subprocess.DEVNULL)
+    worker = subprocess.Popen(
+        [*DASK, "worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny"], stderr=subprocess.DEVNULL
+    )
+    try:
+        yield address, scheduler
+    finally:
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()
+
+
+def kill_after_a_shard(scheduler, out):
+    """Kill the scheduler as soon as one shard is finished."""
+    while not list(out.glob("shards/*/record.json")):
+        time.sleep(0.02)
+    scheduler.kill()
 
 
 def test_a_scheduler_that_does_not_answer_is_named_within_ten_seconds():

@@ -5,8 +5,8 @@ from torch import nn
 from symlib.alignment.permutation import permute, random_perms
 from symlib.alignment.tracing import specification
 from symlib.asymmetry import Standard, constraint, n_trainable
-from symlib.metanetworks.channel_graph import ChannelGraph, masked_entries
 from symlib.metanetworks import flat
+from symlib.metanetworks.channel_graph import ChannelGraph, masked_entries
 from symlib.metanetworks.flat import DMC, DeepSets, FlatMLP, trainable_entries
 from symlib.metanetworks.statistics import StatNN, tensor_statistics
 from symlib.networks.resnet import ResNet

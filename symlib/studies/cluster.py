@@ -53,15 +53,19 @@ def run_on_cluster(
         ValueError: If the scheduler does not answer.
         RuntimeError: If the connection is lost; what was finished is recorded, and the run can be started again.
     """
-    from distributed import as_completed
+    from distributed import CancelledError, as_completed
+    from distributed.comm import CommClosedError
 
     with connected(scheduler) as client:
         names = {client.submit(_with_one_thread, task, pure=False): name for name, task in tasks.items()}
         found = {}
         for future in as_completed(names):
-            if future.cancelled():
-                raise RuntimeError(f"the scheduler at {scheduler} is gone: start it again, and then this run, to go on")
-            found[names[future]] = future.result()
+            try:
+                found[names[future]] = future.result()
+            except (CancelledError, CommClosedError) as error:
+                raise RuntimeError(
+                    f"the scheduler at {scheduler} is gone: start it again, and then this run, to go on"
+                ) from error
             on_done()
         return found
 

@@ -1,0 +1,156 @@
+"""How many small classifiers an hour, on how many pixels, against the program one would write first; and two workers.
+
+`SYMLIB_DATA=... python benchmarks/classifiers.py` trains W-asymmetric ResNet-8s as `classifier_population` does, on
+CIFAR-10 at 8 x 8, 16 x 16 and 32 x 32 pixels, on one thread. The straightforward program trains one network at a time
+on items that it converts and changes one by one. Sides take turns in one run.
+"""
+
+import statistics
+import tempfile
+import time
+
+import torch
+import torch.nn.functional as F
+from distributed import LocalCluster
+from populations import peak
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from symlib.data.dataset import Split
+from symlib.data.torchvision_import import torchvision
+from symlib.seeds import seed
+from symlib.studies.classifier_population import ClassifierPopulation, build, images, recipes, run, start
+from symlib.training import train
+
+ROUNDS = 3
+NETWORKS = 20  # of a population
+EPOCHS = 25  # of an average network of Table 13, for the numbers an hour
+TIMED = {8: 2, 16: 1, 32: 1}  # epochs that are timed, by pixels a side
+
+
+def population(side: int, **changes: object) -> ClassifierPopulation:
+    """Return the population of the profile cpu at so many pixels a side, with one length for all networks."""
+    return ClassifierPopulation.checked(
+        {
+            "profile": "custom",
+            "dataset": "cifar10",
+            "side": side,
+            "n_images": 2000,
+            "width": 0.5,
+            "kinds": ["w-asym"],
+            "n_networks": NETWORKS,
+            "per_shard": NETWORKS,
+            "lr": [0.001, 0.1],
+            "weight_decay": [1e-5, 0.1],
+            "label_smoothing": [0.0, 0.2],
+            "epochs": [float(TIMED[side])] * 2,
+            "peak": 0.5,
+            "batch_size": 128,
+            "sigma_F": 2.0,
+            "mask_seed": 0,
+            "base_seed": 0,
+            "workers": 1,
+            "scheduler": "",
+            "device": "cpu",
+            "out": "",
+        }
+        | changes
+    )
+
+
+class Items(Dataset):
+    """Images that are flipped, shifted and cut one at a time by torchvision."""
+
+    def __init__(self, split: Split) -> None:
+        transforms = torchvision("transforms")
+        side = split.x.shape[-1]
+        shift, cutout = side // 16, side // 8
+        share = (cutout / side) ** 2
+        self.x, self.y = split.x, split.y
+        self.change = transforms.Compose(
+            [
+                transforms.RandomHorizontalFlip(),
+                transforms.RandomCrop(side, padding=shift),
+                transforms.RandomErasing(p=1.0, scale=(share, share), ratio=(1.0, 1.0)),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        return self.change(self.x[i]), self.y[i]
+
+
+def straightforward(config: ClassifierPopulation, split: Split) -> float:
+    """Train one masked network the plain way; return its seconds."""
+    model, fixed = build(config, "w-asym")
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    started = time.perf_counter()
+    for _ in range(int(config.epochs[1])):
+        for x, y in DataLoader(Items(split), batch_size=config.batch_size, shuffle=True, drop_last=True):
+            masked = {
+                n: torch.where(fixed.D[n], w, fixed.F[n]) if n in fixed.D else w for n, w in model.named_parameters()
+            }
+            optimiser.zero_grad()
+            F.cross_entropy(torch.func.functional_call(model, masked, (x,)), y, label_smoothing=0.1).backward()
+            optimiser.step()
+    return time.perf_counter() - started
+
+
+def ours(config: ClassifierPopulation, split: Split) -> float:
+    """Train a population; return seconds per network."""
+    networks = range(config.n_networks)
+    before, orders = start(config, "w-asym", networks), [seed("order", i) for i in networks]
+    started = time.perf_counter()
+    train(before, split.x, split.y, recipes(config, networks), orders)
+    return (time.perf_counter() - started) / len(networks)
+
+
+def flops(config: ClassifierPopulation, split: Split) -> int:
+    """Return the floating point operations of training one network."""
+    model, _ = build(config, "w-asym")
+    x, y = split.x[: config.batch_size], split.y[: config.batch_size]
+    with FlopCounterMode(display=False) as counter:
+        F.cross_entropy(model(x), y).backward()
+    return counter.get_total_flops() * int(config.epochs[1]) * (len(split.y) // config.batch_size)
+
+
+def through_dask(workers: int) -> float:
+    """Train four shards through a scheduler with so many workers of one thread; return the seconds."""
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        address = cluster.scheduler_address
+        run(population(8, n_networks=workers, per_shard=1, scheduler=address, out=f"{folder}/start-up"))
+        started = time.perf_counter()
+        run(population(8, n_networks=40, per_shard=10, scheduler=address, out=f"{folder}/timed"))
+        return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure and print."""
+    torch.set_num_threads(1)
+    top = peak()
+    print(f"matrix product on one thread: {top:.0f} GFLOP/s\n")
+    print("           s per network and epoch")
+    print("pixels     straightforward  population   ratio   of peak   networks an hour, 2 cores")
+    for side, epochs in TIMED.items():
+        config = population(side)
+        split = images(config).train
+        ours(config, split)  # warm up
+        rounds = [(straightforward(config, split), ours(config, split)) for _ in range(ROUNDS)]
+        plain, population_s = (statistics.median(one) / epochs for one in zip(*rounds, strict=True))
+        share = flops(config, split) / epochs / population_s / 1e9 / top
+        hourly = 2 * 3600 / (EPOCHS * population_s)
+        times = f"{plain:>15.2f}{population_s:>12.3f}{plain / population_s:>8.1f}{share:>10.0%}"
+        print(f"{side:>2} x {side:<4}{times}{hourly:>15,.0f}", flush=True)
+    one, two = (statistics.median(through_dask(workers) for _ in range(ROUNDS)) for workers in (1, 2))
+    print(f"\n40 networks in four shards through dask: {one:.1f} s with one worker, {two:.1f} s with two,")
+    print(f"{one / two:.2f} times as fast")
+
+
+if __name__ == "__main__":
+    main()
