@@ -174,3 +174,22 @@ def test_shards_of_another_configuration_and_damaged_ones_are_refused(record, fo
 def test_bad_parameters_are_refused_in_one_message(change, message):
     with pytest.raises(ValueError, match=message):
         small(**change)
+
+
+def test_distances_are_those_of_disjoint_pairs_over_trainable_entries(folder, record):
+    population = load_networks(small(out=str(folder)), "w-asym", "final")
+    vectors = [
+        torch.cat(
+            [w[population.constraint.D[n]] if n in population.constraint.D else w.flatten() for n, w in m.items()]
+        )
+        for m in population.members()
+    ]
+    apart = [float((vectors[i] - vectors[j]).norm()) for i, j in ((0, 1), (3, 4))]  # shards of three and two
+    assert record.about["distances"]["w-asym"] == pytest.approx(apart, rel=1e-5)
+    found = study.quantities(record)["distance/w-asym"]
+    assert found == pytest.approx(np.array(apart) / len(vectors[0]), rel=1e-5)
+
+
+def test_a_diverged_network_is_in_no_pair():
+    config = small(n_networks=4, per_shard=4, lr=[1e20, 1e20], kinds=["w-asym"])
+    assert run(config).about["distances"] == {"w-asym": []}

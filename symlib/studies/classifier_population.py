@@ -28,6 +28,7 @@ from symlib.config import Config
 from symlib.data.augmentation import LIM_CLASSIFIERS, Augmentation
 from symlib.data.dataset import Dataset, Split
 from symlib.data.images import load, verify
+from symlib.metanetworks.flat import trainable_entries
 from symlib.networks.mlp import relu
 from symlib.networks.resnet import ResNet
 from symlib.population import Population, evaluate, initialise
@@ -273,7 +274,15 @@ def run(config: ClassifierPopulation) -> Record:
     }
     folder = out and (out / "shards").resolve()  # workers elsewhere have a folder of their own
     parts = run_shards(work, folder, config.workers, int(config.epochs[1]), config.scheduler, with_arrays=False)
-    facts = {"data_sha256": parts[0].about["data_sha256"], **joined_facts(parts, config.device)}
+    facts = {
+        "data_sha256": parts[0].about["data_sha256"],
+        "n_trainable": {part.config["kind"]: part.about["n_trainable"] for part in parts},
+        "distances": {
+            kind: [d for part in parts if part.config["kind"] == kind for d in part.about["distances"]]
+            for kind in config.kinds
+        },
+        **joined_facts(parts, config.device),
+    }
     return joined_record(STUDY, config.model_dump(exclude={"out", "scheduler"}), parts, facts, config.out)
 
 
@@ -313,8 +322,23 @@ def measure(
         for when, population in (("initial", before), ("final", after))
         for name, w in population.params.items()
     }
-    facts = {"data_sha256": data.sha256, "compute_s": round(time.perf_counter() - started, 1)}
+    facts = {
+        "data_sha256": data.sha256,
+        "n_trainable": trainable_entries(after).shape[1],
+        "distances": distances(after[table["train_loss"].notna().to_numpy().nonzero()[0].tolist()]),
+        "compute_s": round(time.perf_counter() - started, 1),
+    }
     return records.make(STUDY, _key(config, kind, networks), table, facts, arrays)
+
+
+def distances(population: Population) -> list[float]:
+    """Return the Euclidean distances of the trainable entries of disjoint pairs of networks.
+
+    Source: Lim et al. (2024), appendix A, there over random pairs.
+    """
+    entries = trainable_entries(population)
+    last = len(entries) - len(entries) % 2
+    return (entries[0:last:2] - entries[1:last:2]).double().norm(dim=1).tolist()
 
 
 def finished(folder: Path) -> tuple[ClassifierPopulation, Record]:
@@ -355,12 +379,15 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
     """Return vectors with one value per network that did not diverge.
 
     Returns:
-        "accuracy/standard", test accuracy in per cent, and "gap/standard", training less test accuracy in percentage
-        points.
+        "accuracy/standard", test accuracy in per cent; "gap/standard", training less test accuracy in percentage
+        points; and, per pair, "distance/standard", divided by the number of trainable parameters as in the paper.
 
     Source: Lim et al. (2024), appendix A.
     """
-    found = {}
+    about = record.about
+    found = {
+        f"distance/{kind}": np.array(apart) / about["n_trainable"][kind] for kind, apart in about["distances"].items()
+    }
     for kind, rows in record.table.dropna(subset=["test_accuracy"]).groupby("kind"):
         train, test = (100 * rows[f"{what}_accuracy"].to_numpy() for what in ("train", "test"))
         found |= {f"accuracy/{kind}": test, f"gap/{kind}": train - test}
