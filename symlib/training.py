@@ -21,7 +21,7 @@ from symlib import checkpoints
 from symlib.asymmetry import Constraint, tensor_hash
 from symlib.data.augmentation import Augmentation
 from symlib.population import Population, batched_pays, fast_layout, mode
-from symlib.seeds import generator
+from symlib.seeds import generator, seed
 
 Schedule = Callable[[float], float]  # of the epochs behind a step, 2.5 in the middle of the third
 
@@ -69,6 +69,24 @@ class Recipe:
     drop_last: bool = False  # leave out a partial last batch
 
 
+@dataclass(frozen=True)
+class Objective:
+    """What training minimises: mean cross-entropy. Others may add noise to the pass and a penalty to the loss."""
+
+    def noise_size(self, model: nn.Module, x: Tensor) -> int:
+        """Return how many standard normal numbers every example of inputs x, shape (n, ...), brings along."""
+        return 0
+
+    def logits(self, model: nn.Module, tensors: dict[str, Tensor], x: Tensor, *noise: Tensor) -> Tensor:
+        """Run one network on inputs; noise, shape (n, noise_size), is there only if the size is not 0."""
+        return functional_call(model, tensors, (x,))
+
+    def penalty(self, model: nn.Module, fixed: Constraint, params: dict[str, Tensor]) -> Tensor | float:
+        """Return what is added to one network's mean cross-entropy; recorded losses are without it."""
+        return 0.0
+
+
+CROSS_ENTROPY = Objective()
 PARTS = ("params", "stats", "exp_avg", "exp_avg_sq")  # of a checkpoint
 
 
@@ -98,6 +116,7 @@ def train(
     on_epoch: Callable[[], None] = lambda: None,
     watch: Callable[[int, Population], None] = lambda epoch, population: None,
     keep_going: bool = False,
+    objective: Objective = CROSS_ENTROPY,
 ) -> tuple[Population, Tensor]:
     """Train every member; member i ends as it would if trained alone with the same seeds.
 
@@ -112,9 +131,10 @@ def train(
         watch: Called with the number of finished epochs and the population, before training and after every epoch that
             no checkpoint has yet. What it wants to keep it has to copy.
         keep_going: Train the others on if members diverge, instead of raising an error.
+        objective: What is minimised.
 
     Returns:
-        The trained population and its training loss in nats, mean over each epoch, shape (epochs, M); NaN after a
+        The trained population and its cross-entropy in nats, mean over each epoch, shape (epochs, M); NaN after a
         member's last epoch, and from the epoch on in which it diverged.
 
     Raises:
@@ -128,7 +148,7 @@ def train(
     _refuse_mismatch(population, x, y, recipes, order_seeds)
     like = next(iter(population.params.values()))
     population = replace(population, constraint=population.constraint.to(like))
-    owner = _owner(population, recipes, order_seeds, {"x": x, "y": y}) if checkpoint else ""
+    owner = _owner(population, recipes, order_seeds, {"x": x, "y": y}, objective) if checkpoint else ""
     state = _fresh(population)
     if checkpoint and checkpoint.exists():
         state = _load(checkpoint, owner, state)
@@ -145,7 +165,8 @@ def train(
         with mode(population.model, training=True):
             drawn = torch.get_rng_state()
             active = [i for i, recipe in enumerate(recipes) if epoch < recipe.epochs and state.sound(i)]
-            _run_epoch(population, state, _Batches(x, y, recipes[0], order_seeds, epoch), recipes, active, epoch)
+            batches = _Batches(x, y, recipes[0], order_seeds, epoch, objective.noise_size(population.model, x))
+            _run_epoch(population, state, batches, recipes, active, epoch, objective)
         if not torch.equal(drawn, torch.get_rng_state()):
             raise ValueError(
                 "the network draws random numbers in its forward pass, which no seed or checkpoint here controls: "
@@ -220,8 +241,11 @@ def _fresh(population: Population) -> _Progress:
 class _Batches:
     """The inputs and labels of one epoch in each member's order, augmented; a function of (seed, epoch) alone."""
 
-    def __init__(self, x: Tensor, y: Tensor, recipe: Recipe, order_seeds: Sequence[int], epoch: int) -> None:
+    def __init__(
+        self, x: Tensor, y: Tensor, recipe: Recipe, order_seeds: Sequence[int], epoch: int, noise_size: int
+    ) -> None:
         self.x, self.y, self.augmentation = x, y, recipe.augmentation
+        self.noise_size, self.noise_seeds = noise_size, [seed(s, "noise", epoch) for s in order_seeds]
         orders = [torch.randperm(len(x), generator=generator(s, "order", epoch)) for s in order_seeds]
         n_seen = len(x) - len(x) % recipe.batch_size if recipe.drop_last else len(x)
         self.rows = torch.stack(orders)[:, :n_seen].to(x.device).split(recipe.batch_size, dim=1)
@@ -232,13 +256,23 @@ class _Batches:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def of(self, members: int | list[int]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield inputs and labels batch by batch, with a leading member axis for a list."""
+    def of(self, members: int | list[int]) -> Iterator[tuple[Tensor, ...]]:
+        """Yield inputs, labels and, if asked for, noise batch by batch, with a leading member axis for a list."""
+        several = isinstance(members, list)
+        drawn_by = [self.noise_seeds[i] for i in (members if several else [members])]
+        sources = [torch.Generator(self.x.device).manual_seed(s) for s in drawn_by]
         for i, rows in enumerate(self.rows):
             inputs = self.x[rows[members]]
             if self.augmentation:
                 inputs = self.augmentation(inputs, self.decisions[i][members])
-            yield fast_layout(inputs), self.y[rows[members]]
+            batch = fast_layout(inputs), self.y[rows[members]]
+            yield (*batch, self._noise(rows.shape[1], sources, several)) if self.noise_size else batch
+
+    def _noise(self, n: int, sources: Sequence[torch.Generator], several: bool) -> Tensor:
+        drawn = [
+            torch.randn(n, self.noise_size, generator=s, device=self.x.device, dtype=self.x.dtype) for s in sources
+        ]
+        return torch.stack(drawn) if several else drawn[0]
 
 
 def _run_epoch(
@@ -248,12 +282,13 @@ def _run_epoch(
     recipes: Sequence[Recipe],
     active: list[int],
     epoch: int,
+    objective: Objective,
 ) -> None:
     """Advance the active members by one pass over the data, all at once or one after another."""
     means = torch.full((len(population),), torch.nan, device=batches.x.device)
     batched = bool(active) and batched_pays(population[active], batches.x[: recipes[0].batch_size])
     for members in [active] if batched else active:
-        means[members] = _advance(population, state, batches, recipes, members, epoch)
+        means[members] = _advance(population, state, batches, recipes, members, epoch, objective)
     state.losses = torch.cat([state.losses, means[None]])
     state.steps += len(batches)
 
@@ -265,6 +300,7 @@ def _advance(
     recipes: Sequence[Recipe],
     members: int | list[int],
     epoch: int,
+    objective: Objective,
 ) -> Tensor:
     """Train one member, or several at once; return their mean losses, shape () or (members,)."""
     several = isinstance(members, list)
@@ -272,10 +308,13 @@ def _advance(
     like = next(iter(state.params.values()))
     smoothing = torch.tensor([recipe.label_smoothing for recipe in mine], dtype=like.dtype, device=like.device)
 
-    def loss_of(params: dict[str, Tensor], stats: dict[str, Tensor], batch: tuple[Tensor, ...]) -> Tensor:
+    def loss_of(
+        params: dict[str, Tensor], stats: dict[str, Tensor], batch: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
         # Running statistics are updated in place.
-        inputs, labels, smooth = batch
-        return _cross_entropy(functional_call(population.model, params | stats, (inputs,)), labels, smooth)
+        inputs, labels, smooth, *noise = batch
+        loss = _cross_entropy(objective.logits(population.model, params | stats, inputs, *noise), labels, smooth)
+        return loss, loss + objective.penalty(population.model, population.constraint, params)
 
     losses_of = vmap(loss_of) if several else loss_of
     # A list copies; an index and a slice give views.
@@ -284,9 +323,10 @@ def _advance(
     leaves = {name: w.requires_grad_() for name, w in parts["params"].items()}
     steppers = _steppers(parts, state.steps, population.constraint, mine, several)
     total, n_seen = torch.zeros(len(mine), device=batches.x.device)[slice(None) if several else 0], 0
-    for step, (inputs, labels) in enumerate(batches.of(members)):
-        losses = losses_of(leaves, parts["stats"], (inputs, labels, smoothing if several else smoothing[0]))
-        losses.sum().backward()
+    for step, (inputs, labels, *noise) in enumerate(batches.of(members)):
+        batch = (inputs, labels, smoothing if several else smoothing[0], *noise)
+        losses, minimised = losses_of(leaves, parts["stats"], batch)
+        minimised.sum().backward()
         for which, stepper in steppers:
             gradients = {name: w.grad[which] for name, w in leaves.items() if w.grad is not None}
             stepper.step(gradients, epoch + step / len(batches))
@@ -372,7 +412,11 @@ class _Stepper:
 
 
 def _owner(
-    population: Population, recipes: Sequence[Recipe], order_seeds: Sequence[int], data: dict[str, Tensor]
+    population: Population,
+    recipes: Sequence[Recipe],
+    order_seeds: Sequence[int],
+    data: dict[str, Tensor],
+    objective: Objective,
 ) -> str:
     """Name the run a checkpoint belongs to by all that determines its weights, the number of epochs apart."""
     moments = [half / 2 for half in range(2000)]  # more epochs than anything here trains
@@ -385,7 +429,7 @@ def _owner(
         for recipe in recipes
     ]
     settings += [list(order_seeds), population.constraint.fingerprint]
-    key = json.dumps([settings, repr(population.model), tensor_hash(population.tensors, data)])
+    key = json.dumps([settings, repr(objective), repr(population.model), tensor_hash(population.tensors, data)])
     return hashlib.sha256(key.encode()).hexdigest()
 
 

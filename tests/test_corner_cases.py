@@ -286,7 +286,7 @@ def test_randomness_inside_a_network_is_refused(monkeypatch):
 
 def test_every_batch_is_moved_by_decisions_of_its_own():
     _, x, y, recipe = normalised("resnet8")
-    batches = _Batches(x, y, replace(recipe, augmentation=AUGMENTED), [3], epoch=1)
+    batches = _Batches(x, y, replace(recipe, augmentation=AUGMENTED), [3], epoch=1, noise_size=0)
     order = torch.randperm(24, generator=generator(3, "order", 1))
     decisions = AUGMENTED.draw(24, (8, 8), generator(3, "augment", 1))
     seen = torch.cat([inputs for inputs, _ in batches.of(0)])

@@ -1,0 +1,245 @@
+"""Linear and convolution layers whose weights are Gaussian, with covariance a diagonal plus a product of few factors.
+
+A layer adds noise to its outputs instead of drawing weights: given an input, outputs under random weights are Gaussian
+around the output under the mean, so one draw for every example costs a product per factor and no sampled weights.
+
+Source: Lim et al. (2024), section 5.2; Tomczak et al. (2020); Kingma et al. (2015) for the noise of the diagonal.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from symlib.asymmetry import Constraint, linear_maps, tensor_hash
+from symlib.population import mode
+
+TINY = 1e-16  # below any variance of an output that is not zero; keeps the gradient of its root finite
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The family of Gaussians that a layer's weights and bias follow: N(mean, diag(s^2) + sum_k v_k v_k^T / rank).
+
+    Attributes:
+        rank: Number of factors v_k; 0 leaves the diagonal.
+        log_variance: log s^2 of every trainable entry, at the start if it is learned.
+        learned: The diagonal is trained; the paper keeps it as it is.
+        spread: Multiplies the initial factors of linear layers.
+
+    Raises:
+        ValueError: If a number cannot be meant.
+
+    Source: Lim et al. (2024), section 5.2 and their code: rank 4, log_variance -10 (MLPs) and -12 (ResNets).
+    """
+
+    rank: int = 4
+    log_variance: float = -10.0
+    learned: bool = False
+    spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.rank < 0:
+            raise ValueError(f"rank is a number of factors, 0 or more, got {self.rank}")
+        if not abs(self.log_variance) < 100:
+            raise ValueError(f"log_variance is the logarithm of a variance, got {self.log_variance}")
+        if not 0 <= self.spread < float("inf"):
+            raise ValueError(f"spread multiplies standard deviations: finite, 0 or more, got {self.spread}")
+
+
+class Noise:
+    """Standard normal numbers that the layers of one network take in turn, one row an example."""
+
+    def __init__(self) -> None:
+        self.values: Tensor | None = None  # shape (batch, numbers of all layers); None leaves networks at their mean
+        self.taken = 0
+        self.counting = False
+
+    def __bool__(self) -> bool:
+        return self.counting or self.values is not None
+
+    def take(self, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Return the next numbers of every example, shape (batch, *shape)."""
+        first, self.taken = self.taken, self.taken + prod(shape)
+        if self.counting:
+            return like.new_zeros(len(like), *shape)
+        return self.values[:, first : self.taken].reshape(-1, *shape)
+
+
+class _Gaussian(nn.Module):
+    """What linear and convolution layers have in common; mixed in before the layer itself."""
+
+    def extra_repr(self) -> str:
+        """Name the posterior too."""
+        return f"{super().extra_repr()}, {self.posterior}"
+
+    def make_gaussian(self, posterior: Posterior, noise: Noise) -> None:
+        """Add the parameters of the covariance to a layer that has those of the mean."""
+        self.posterior, self.noise = posterior, noise
+        for name, w in list(self.named_parameters(recurse=False)):
+            self.register_buffer(f"free_{name}", torch.ones_like(w))  # 0 where a constraint pins an entry
+            if posterior.rank:
+                self.register_parameter(f"{name}_factors", nn.Parameter(w.new_zeros(posterior.rank, *w.shape)))
+            if posterior.learned:
+                self.register_parameter(f"{name}_log_variance", nn.Parameter(torch.zeros_like(w)))
+        self.reset_covariance()
+
+    def reset_parameters(self) -> None:
+        """Draw the mean as PyTorch does and the covariance as the paper's code does."""
+        super().reset_parameters()
+        self.reset_covariance()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What is Gaussian: the weight and, if there is one, the bias."""
+        return ("weight",) if self.bias is None else ("weight", "bias")
+
+    @torch.no_grad()
+    def reset_covariance(self) -> None:
+        """Draw the factors, and start a learned diagonal."""
+        for name in self.parts:
+            if self.posterior.rank:
+                getattr(self, f"{name}_factors").normal_(std=self.posterior.spread * self.initial_scale(name))
+            if self.posterior.learned:
+                getattr(self, f"{name}_log_variance").fill_(self.posterior.log_variance)
+
+    def initial_scale(self, name: str) -> float:
+        """Return the standard deviation of the initial factors of the weight or the bias."""
+        raise NotImplementedError
+
+    def log_variance(self, name: str) -> Tensor:
+        """Return the logarithm of the diagonal of the covariance, one for all entries if it is not learned."""
+        if self.posterior.learned:
+            return getattr(self, f"{name}_log_variance")
+        return self.weight.new_tensor(self.posterior.log_variance)
+
+    def variance(self, name: str) -> Tensor:
+        """Return the diagonal of the covariance, 0 where an entry is pinned."""
+        return getattr(self, f"free_{name}") * self.log_variance(name).exp()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer with weights drawn for every example, or with their mean if there is no noise."""
+        mean, rank = super().forward(x), self.posterior.rank
+        if not self.noise:
+            return mean
+        variance = self.apply_weights(x.square(), *(self.variance(name) for name in self.parts))
+        y = mean + (variance + TINY).sqrt() * self.noise.take(x, tuple(mean.shape[1:]))
+        if not rank:
+            return y
+        moved = self.apply_weights(x, *(getattr(self, f"{name}_factors").flatten(0, 1) for name in self.parts))
+        # The outputs of one factor stand together. The released convolutions read them as if those of one channel did.
+        moved = moved.unflatten(1, (rank, mean.shape[1]))
+        return y + torch.einsum("bk,bk...->b...", self.noise.take(x, (rank,)) / rank**0.5, moved)
+
+    def apply_weights(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Apply the layer's linear map with other weights."""
+        raise NotImplementedError
+
+
+class GaussianLinear(_Gaussian, nn.Linear):
+    """A linear layer with Gaussian weights; make it with `gaussian`."""
+
+    def initial_scale(self, name: str) -> float:
+        """Return half the standard deviation of the weights over the root of the rank; 0.01 for biases."""
+        return 0.01 if name == "bias" else 0.5 * float(self.weight.std()) / self.posterior.rank**0.5
+
+    def apply_weights(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Map (batch, in) to (batch, out) with other weights."""
+        return F.linear(x, weight, bias)
+
+
+class GaussianConv2d(_Gaussian, nn.Conv2d):
+    """A convolution with Gaussian weights; make it with `gaussian`."""
+
+    def initial_scale(self, name: str) -> float:
+        """Return 0: factors of convolutions grow from nothing."""
+        return 0.0
+
+    def apply_weights(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Map (batch, in, height, width) with other weights."""
+        return self._conv_forward(x, weight, bias)
+
+
+GAUSSIAN = {nn.Linear: GaussianLinear, nn.Conv2d: GaussianConv2d}
+
+
+def gaussian(model: nn.Module, fixed: Constraint, posterior: Posterior) -> tuple[nn.Module, Constraint]:
+    """Make the weights and biases of all linear maps of a network Gaussian; those of norms stay numbers.
+
+    Args:
+        model: Made of linear and 2-D convolution layers, norms and whatever has no weights; left as it is.
+        fixed: Its fixed side. Pinned entries stay numbers too.
+        posterior: The family of Gaussians.
+
+    Returns:
+        A copy of the network, with parameters of the same names for means and further ones for covariances, and the
+        constraint with covariances that are 0 where an entry is pinned.
+
+    Raises:
+        ValueError: If a linear map is of another kind, one has fewer entries than factors, or none a trainable entry.
+    """
+    model, noise = deepcopy(model), Noise()
+    D, F = dict(fixed.D), dict(fixed.F)
+    for at, module in layers_of(model):
+        if posterior.rank > (size := sum(w.numel() for w in module.parameters())):
+            raise ValueError(f"{posterior.rank} factors are more than the {size} entries of {at}: lower the rank")
+        module.__class__ = GAUSSIAN[type(module)]
+        module.make_gaussian(posterior, noise)
+        for name in module.parts:
+            if (mask := D.get(full := f"{at}.{name}" if at else name)) is None:
+                continue
+            getattr(module, f"free_{name}").copy_(mask)
+            for what in ("factors", "log_variance"):
+                if (extra := getattr(module, f"{name}_{what}", None)) is not None and not mask.all():
+                    D[f"{full}_{what}"], F[f"{full}_{what}"] = mask.expand(extra.shape), torch.zeros(extra.shape)
+    if not any(getattr(layer, f"free_{name}").any() for _, layer in layers_of(model) for name in layer.parts):
+        raise ValueError("no weight of a linear map is trainable: there is nothing to have a posterior of")
+    return model, Constraint(D, F, tensor_hash(D, F)[:16])
+
+
+def layers_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the linear maps of a network with their names, Gaussian or to be made so.
+
+    Raises:
+        ValueError: If one is of a kind that cannot be Gaussian here.
+    """
+    maps = {name.rpartition(".")[0] for name in linear_maps(model)}
+    for at, module in model.named_modules():
+        if at in maps:
+            if not isinstance(module, nn.Linear | nn.Conv2d):
+                raise ValueError(f"{at} is a {type(module).__name__}: only Linear and Conv2d layers can be Gaussian")
+            yield at, module
+
+
+@contextmanager
+def noisy(model: nn.Module, values: Tensor) -> Iterator[None]:
+    """Let a Gaussian network draw weights, from standard normal numbers of shape (batch, `noise_size`)."""
+    noise = noise_of(model)
+    noise.values, noise.taken = values, 0
+    try:
+        yield
+    finally:
+        noise.values = None
+
+
+def noise_of(model: nn.Module) -> Noise:
+    """Return where the layers of a Gaussian network take their noise from."""
+    return next(module.noise for _, module in layers_of(model))
+
+
+@torch.no_grad()
+def noise_size(model: nn.Module, x: Tensor) -> int:
+    """Return how many numbers a Gaussian network takes for every example, on inputs of shape (n, ...)."""
+    noise, few = noise_of(model), x[:2]
+    noise.counting, noise.taken = True, 0
+    try:
+        with mode(model, training=False):
+            model(few)
+    finally:
+        noise.counting = False
+    return noise.taken
