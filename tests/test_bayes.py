@@ -1,6 +1,7 @@
 import os
 import signal
 import time
+from dataclasses import replace
 from multiprocessing import get_context
 
 import numpy as np
@@ -34,14 +35,15 @@ POSTERIORS = {
 def drawn(asymmetry, posterior, model=None, n=1):
     """Return Gaussian networks, small ones unless told otherwise, with factors and diagonals that differ everywhere."""
     model = model or nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2), nn.ReLU(), nn.Linear(2, 2, bias=False))
-    model, fixed = gaussian(model, constraint(model, asymmetry, 0), posterior)
-    population = initialise(model, fixed, range(n))
-    source = generator("covariance")
-    free = {
-        name: w + 0.3 * torch.randn(w.shape, generator=source) if name.endswith(("factors", "variance")) else w
+    population = gaussian(initialise(model, constraint(model, asymmetry, 0), range(n)), posterior, range(n))
+    fixed, source = population.constraint, generator("covariance")
+    covariances = {
+        name: w + 0.3 * torch.randn(w.shape, generator=source)
         for name, w in population.params.items()
+        if name.endswith(("factors", "variance"))
     }
-    population = population.holding({name: w.double() for name, w in fixed.impose(free).items()})
+    varied = population.params | fixed.impose(covariances)
+    population = population.holding({name: w.double() for name, w in varied.items()})
     population.model.double()
     return population
 
@@ -159,9 +161,10 @@ def test_posterior_of_a_linear_gaussian_model_is_reached():
     exact_covariance = precision.inverse()
     exact_mean = exact_covariance @ x.T @ y / noise_variance
 
-    layer = nn.Linear(3, 1, bias=False)
-    model, fixed = gaussian(nn.Sequential(layer), constraint(nn.Sequential(layer), Standard(), 0), Posterior(3, -12.0))
-    (params,) = (dict(p) for p in initialise(model.double(), fixed, [0]).members())
+    plain = nn.Sequential(nn.Linear(3, 1, bias=False))
+    population = gaussian(initialise(plain, constraint(plain, Standard(), 0), [0]), Posterior(3, -12.0), [0])
+    model, fixed = population.model.double(), population.constraint
+    (params,) = population.members()
     params = {name: w.double().requires_grad_() for name, w in params.items()}
     optimiser = torch.optim.Adam(params.values(), lr=0.03)
     steps, draws = 2000, 30
@@ -193,8 +196,8 @@ def test_posterior_of_a_linear_gaussian_model_is_reached():
     ],
 )
 def test_parameters_are_those_of_table_5(model, asymmetry, n):
-    found, fixed = gaussian(model, constraint(model, asymmetry, 0), Posterior())
-    assert n_trainable(found, fixed) == n
+    found = gaussian(initialise(model, constraint(model, asymmetry, 0), [0]), Posterior(), [0])
+    assert n_trainable(found.model, found.constraint) == n
 
 
 def digits():
@@ -204,7 +207,7 @@ def digits():
 
 def small(asymmetry=Standard(), posterior=Posterior(4, -10.0), n=2):  # noqa: B008 - frozen
     model = MLP((64, 16, 16, 10), relu)
-    return initialise(*gaussian(model, constraint(model, asymmetry, 0), posterior), range(n))
+    return gaussian(initialise(model, constraint(model, asymmetry, 0), range(n)), posterior, range(n))
 
 
 RECIPE = Recipe(12, 25, 5e-3, 0.0)
@@ -317,15 +320,35 @@ def test_bad_numbers_are_refused(call, message):
         call()
 
 
-def test_networks_that_cannot_be_gaussian_are_refused():
-    model = nn.Sequential(nn.Linear(3, 2, bias=False))
-    with pytest.raises(ValueError, match="nothing to have a posterior of"):
-        gaussian(model, constraint(model, WAsymmetry(3, 1.0), 0), Posterior())
-    one_dimensional = nn.Sequential(nn.Conv1d(1, 2, 3))
-    with pytest.raises(ValueError, match="Conv1d: only Linear and Conv2d"):
-        gaussian(one_dimensional, constraint(one_dimensional, Standard(), 0), Posterior())
-    with pytest.raises(ValueError, match="5 factors are more than the 4 entries of 0"):
-        gaussian(nn.Sequential(nn.Linear(2, 2, bias=False)), constraint(nn.Linear(2, 2), Standard(), 0), Posterior(5))
+@pytest.mark.parametrize(
+    ("layer", "asymmetry", "message"),
+    [
+        (nn.Linear(3, 2, bias=False), WAsymmetry(3, 1.0), "nothing to have a posterior of"),
+        (nn.Conv1d(1, 2, 3), Standard(), "Conv1d: only Linear and Conv2d"),
+        (nn.Linear(2, 2, bias=False), Standard(), "5 factors are more than the 4 entries of 0: lower the rank"),
+    ],
+)
+def test_networks_that_cannot_be_gaussian_are_refused(layer, asymmetry, message):
+    model = nn.Sequential(layer)
+    population = initialise(model, constraint(model, asymmetry, 0), [0])
+    with pytest.raises(ValueError, match=message):
+        gaussian(population, Posterior(5), [0])
+
+
+def test_initial_factors_are_those_of_the_released_code():
+    """Of linear layers half the spread of the trainable weights, whatever is pinned or shifted; of others none."""
+    for asymmetry in (Standard(), WAsymmetry(100, 3.0), Syre(3.0)):
+        model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(400, 300))
+        counts = replace(asymmetry, n_fix=(2, 100)) if isinstance(asymmetry, WAsymmetry) else asymmetry
+        plain = initialise(model, constraint(model, counts, 0), [0])
+        params = gaussian(plain, Posterior(4), [0]).params
+        assert all(torch.equal(params[name], w) for name, w in plain.params.items())  # the means
+        factors = params["2.weight_factors"]
+        assert float(factors[factors != 0].std()) == pytest.approx(0.25 / (3 * 400) ** 0.5, rel=0.01)
+        assert float(params["2.bias_factors"].std()) == pytest.approx(0.01, rel=0.1)
+        assert not params["0.weight_factors"].any()
+        quiet = gaussian(plain, Posterior(4, spread=0.1), [0]).params
+        torch.testing.assert_close(quiet["2.weight_factors"], 0.1 * factors)
 
 
 def test_a_diverged_network_stops_with_the_epoch_and_the_last_good_checkpoint(tmp_path):

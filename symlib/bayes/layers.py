@@ -6,10 +6,10 @@ around the output under the mean, so one draw for every example costs a product 
 Source: Lim et al. (2024), section 5.2; Tomczak et al. (2020); Kingma et al. (2015) for the noise of the diagonal.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from symlib.asymmetry import Constraint, linear_maps, tensor_hash
-from symlib.population import mode
+from symlib.population import Population, mode
+from symlib.seeds import generator
 
 TINY = 1e-16  # below any variance of an output that is not zero; keeps the gradient of its root finite
 
@@ -81,36 +82,19 @@ class _Gaussian(nn.Module):
     def make_gaussian(self, posterior: Posterior, noise: Noise) -> None:
         """Add the parameters of the covariance to a layer that has those of the mean."""
         self.posterior, self.noise = posterior, noise
-        for name, w in list(self.named_parameters(recurse=False)):
+        for name in self.parts:
+            w = getattr(self, name)
             self.register_buffer(f"free_{name}", torch.ones_like(w))  # 0 where a constraint pins an entry
             if posterior.rank:
                 self.register_parameter(f"{name}_factors", nn.Parameter(w.new_zeros(posterior.rank, *w.shape)))
             if posterior.learned:
-                self.register_parameter(f"{name}_log_variance", nn.Parameter(torch.zeros_like(w)))
-        self.reset_covariance()
-
-    def reset_parameters(self) -> None:
-        """Draw the mean as PyTorch does and the covariance as the paper's code does."""
-        super().reset_parameters()
-        self.reset_covariance()
+                log_variance = torch.full_like(w, posterior.log_variance)
+                self.register_parameter(f"{name}_log_variance", nn.Parameter(log_variance))
 
     @property
     def parts(self) -> tuple[str, ...]:
         """What is Gaussian: the weight and, if there is one, the bias."""
         return ("weight",) if self.bias is None else ("weight", "bias")
-
-    @torch.no_grad()
-    def reset_covariance(self) -> None:
-        """Draw the factors, and start a learned diagonal."""
-        for name in self.parts:
-            if self.posterior.rank:
-                getattr(self, f"{name}_factors").normal_(std=self.posterior.spread * self.initial_scale(name))
-            if self.posterior.learned:
-                getattr(self, f"{name}_log_variance").fill_(self.posterior.log_variance)
-
-    def initial_scale(self, name: str) -> float:
-        """Return the standard deviation of the initial factors of the weight or the bias."""
-        raise NotImplementedError
 
     def log_variance(self, name: str) -> Tensor:
         """Return the logarithm of the diagonal of the covariance, one for all entries if it is not learned."""
@@ -144,10 +128,6 @@ class _Gaussian(nn.Module):
 class GaussianLinear(_Gaussian, nn.Linear):
     """A linear layer with Gaussian weights; make it with `gaussian`."""
 
-    def initial_scale(self, name: str) -> float:
-        """Return half the standard deviation of the weights over the root of the rank; 0.01 for biases."""
-        return 0.01 if name == "bias" else 0.5 * float(self.weight.std()) / self.posterior.rank**0.5
-
     def apply_weights(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Map (batch, in) to (batch, out) with other weights."""
         return F.linear(x, weight, bias)
@@ -155,10 +135,6 @@ class GaussianLinear(_Gaussian, nn.Linear):
 
 class GaussianConv2d(_Gaussian, nn.Conv2d):
     """A convolution with Gaussian weights; make it with `gaussian`."""
-
-    def initial_scale(self, name: str) -> float:
-        """Return 0: factors of convolutions grow from nothing."""
-        return 0.0
 
     def apply_weights(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Map (batch, in, height, width) with other weights."""
@@ -168,21 +144,54 @@ class GaussianConv2d(_Gaussian, nn.Conv2d):
 GAUSSIAN = {nn.Linear: GaussianLinear, nn.Conv2d: GaussianConv2d}
 
 
-def gaussian(model: nn.Module, fixed: Constraint, posterior: Posterior) -> tuple[nn.Module, Constraint]:
-    """Make the weights and biases of all linear maps of a network Gaussian; those of norms stay numbers.
+def gaussian(population: Population, posterior: Posterior, draw_seeds: Sequence[int]) -> Population:
+    """Make the weights and biases of all linear maps of networks Gaussian around what they are.
+
+    Norms stay numbers, and so do pinned entries. Initial factors are those of the paper's code: in linear layers half
+    as large as the spread of the trainable weights over the root of the rank, 0.01 for biases; in convolutions zeros.
 
     Args:
-        model: Made of linear and 2-D convolution layers, norms and whatever has no weights; left as it is.
-        fixed: Its fixed side. Pinned entries stay numbers too.
+        population: Networks of linear and 2-D convolution layers, norms and whatever has no weights.
         posterior: The family of Gaussians.
+        draw_seeds: Seed of each network's initial factors.
 
     Returns:
-        A copy of the network, with parameters of the same names for means and further ones for covariances, and the
-        constraint with covariances that are 0 where an entry is pinned.
+        The same networks with parameters of the same names for means and further ones for covariances; the constraint
+        keeps covariances at 0 where an entry is pinned.
 
     Raises:
         ValueError: If a linear map is of another kind, one has fewer entries than factors, or none a trainable entry.
     """
+    model, fixed = _converted(population.model, population.constraint, posterior)
+    covariances = {}
+    for at, layer in layers_of(model):
+        for part in layer.parts:
+            name = f"{at}.{part}" if at else part
+            if posterior.learned:
+                covariances[f"{name}_log_variance"] = torch.full_like(population.params[name], posterior.log_variance)
+            if posterior.rank:
+                linear = isinstance(layer, nn.Linear)
+                factors = [
+                    _initial_factors(mean, name, fixed, posterior, draw_seed)
+                    if linear
+                    else mean.new_zeros(posterior.rank, *mean.shape)
+                    for mean, draw_seed in zip(population.params[name], draw_seeds, strict=True)
+                ]
+                covariances[f"{name}_factors"] = torch.stack(factors)
+    return replace(population, model=model, constraint=fixed, params=population.params | fixed.impose(covariances))
+
+
+def _initial_factors(mean: Tensor, name: str, fixed: Constraint, posterior: Posterior, draw_seed: int) -> Tensor:
+    scale = 0.01
+    if name.endswith("weight"):
+        trainable = (mean - fixed.F[name])[fixed.D[name]] if name in fixed.F else mean
+        scale = 0.5 * float(trainable.std()) / posterior.rank**0.5
+    source = generator(draw_seed, "factors", name)
+    return posterior.spread * scale * torch.randn(posterior.rank, *mean.shape, generator=source)
+
+
+def _converted(model: nn.Module, fixed: Constraint, posterior: Posterior) -> tuple[nn.Module, Constraint]:
+    """Return a copy of a model with Gaussian layers, and the constraint with what is pinned of covariances."""
     model, noise = deepcopy(model), Noise()
     D, F = dict(fixed.D), dict(fixed.F)
     for at, module in layers_of(model):

@@ -1,0 +1,209 @@
+from importlib.util import find_spec
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from symlib.population import evaluate
+from symlib.records import Record
+from symlib.studies import bayesian as study
+from symlib.studies.bayesian import (
+    MEMBERS,
+    VARIANTS,
+    Bayesian,
+    build,
+    finals,
+    images,
+    quantities,
+    readings,
+    run,
+    start,
+)
+
+SMALL = {
+    "profile": "custom",
+    "dataset": "digits",
+    "network": "mlp",
+    "depths": [2],
+    "width": 16.0,
+    "norm": "layer",
+    "variants": ["standard", "w-asym"],
+    "rank": 2,
+    "tau": 0.01,
+    "n_networks": 3,
+    "per_shard": 2,
+    "epochs": 4,
+    "batch_size": 50,
+    "n_images": 200,
+    "lr": 5e-3,
+    "n_samples": 2,
+    "mask_seed": 0,
+    "base_seed": 3,
+    "workers": 1,
+    "device": "cpu",
+    "out": "",
+}
+
+
+def small(**changes):
+    return Bayesian.checked(SMALL | changes)
+
+
+@pytest.fixture(scope="module")
+def record():
+    return run(small())
+
+
+def test_record_has_all_networks_and_looks(record):
+    table = record.table
+    assert len(table) == 2 * 3 * 4 and set(table["network"]) == {0, 1, 2}
+    assert table["accuracy"].notna().all()  # with so few epochs there is a look after each
+    assert (table["train_loss"] > 0).all() and (table["divergence"] > 0).all()
+    bins = record.about["reliability"]["standard 2"]
+    assert len(bins) == 3 and all(sum(one["count"]) == 360 for one in bins)
+    ends = finals(record)
+    assert len(ends) == 6 and ends["accuracy"].between(0, 100).all()
+    assert {"accuracy/standard 2", "nll/w-asym 2", "half_accuracy/w-asym 2"} <= quantities(record).keys()
+
+
+@pytest.mark.parametrize("per_shard", [1, 3])
+def test_networks_do_not_depend_on_their_shard(record, per_shard):
+    found = run(small(per_shard=per_shard)).table
+    keys = ["variant", "network", "epoch"]
+    ours, theirs = (t.sort_values(keys).reset_index(drop=True) for t in (record.table, found))
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name not in ("laplace", "smaller")])
+def test_every_variant_trains(name):
+    found = finals(run(small(variants=[name], epochs=2, n_networks=2)))
+    assert found[["accuracy", "nll", "ece"]].notna().all().all()
+    assert ("divergence" in found) == (VARIANTS[name].way == "variational")
+
+
+@pytest.mark.skipif(find_spec("laplace") is None, reason="the library of the row laplace is optional")
+def test_laplace_is_near_the_network_that_it_is_made_of():
+    record = run(small(variants=["deterministic", "laplace"], epochs=8, n_networks=2))
+    found = finals(record).pivot(index="network", columns="variant", values="accuracy")
+    assert (found["laplace"] - found["deterministic"]).abs().max() < 5
+
+
+def test_means_are_the_same_in_all_variants():
+    standard, quiet, plain = (start(small(), 2, VARIANTS[v], [1]) for v in ("standard", "quiet", "deterministic"))
+    for name, w in plain.params.items():
+        assert torch.equal(standard.params[name], w) and torch.equal(quiet.params[name], w)
+    name = "linears.0.weight_factors"
+    torch.testing.assert_close(quiet.params[name], 0.1 * standard.params[name])
+    members = start(small(), 2, VARIANTS["ensemble"], [0, 1])
+    assert len(members) == 2 * MEMBERS
+    assert torch.equal(members.params["linears.0.weight"][MEMBERS], plain.params["linears.0.weight"][0])
+
+
+def test_killed_study_goes_on_with_all_its_looks(record, tmp_path, monkeypatch):
+    config = small(out=str(tmp_path), per_shard=3)
+    scores, looked = study._scores, []
+
+    def killed(*args):
+        looked.append(1)
+        if len(looked) == 3:
+            raise KeyboardInterrupt
+        return scores(*args)
+
+    monkeypatch.setattr(study, "_scores", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(config)
+    monkeypatch.setattr(study, "_scores", scores)
+    found = run(config).table
+    keys = ["variant", "network", "epoch"]
+    ours, theirs = (t.sort_values(keys).reset_index(drop=True) for t in (run(small(per_shard=3)).table, found))
+    pd.testing.assert_frame_equal(ours, theirs)
+    assert not list(tmp_path.glob("shards/*/look-*"))  # checkpoints are gone with the finished shard
+    monkeypatch.setattr(study, "train", None)
+    pd.testing.assert_frame_equal(run(config).table, found)
+
+
+def test_diverged_networks_are_counted_and_take_no_other_along(monkeypatch):
+    def broken(config, depth, variant, networks):
+        population = start(config, depth, variant, networks)
+        if 1 in networks:
+            population.params["linears.0.weight"][list(networks).index(1)] = torch.nan
+        return population
+
+    monkeypatch.setattr(study, "start", broken)
+    record = run(small(variants=["standard"], per_shard=3))
+    found = finals(record).set_index("network")["accuracy"]
+    assert found.isna().tolist() == [False, True, False]
+    assert len(quantities(record)["accuracy/standard 2"]) == 2
+    assert sum(record.about["reliability"]["standard 2"][1]["count"]) == 0
+
+
+def test_resnets_pin_what_the_paper_pins():
+    config = small(network="resnet", depths=[8], width=0.5, tau=1.0, epochs=2, n_networks=2)
+    drawn = start(config, 8, VARIANTS["w-asym"], [0])
+    assert not drawn.constraint.D["linear.weight"].all()
+    assert evaluate(drawn, *(images(config).test.x[:5], images(config).test.y[:5])).loss.isfinite().all()
+    assert finals(run(config))["accuracy"].notna().all()
+
+
+def test_smaller_resnets_have_about_as_many_parameters_as_w_asymmetric_ones_train():
+    config = small(dataset="cifar100", network="resnet", depths=[20], width=2.0, norm="batch")
+    n = 5 * sum(w.numel() for name, w in build(config, 20, VARIANTS["smaller"].width).named_parameters() if w.dim() > 1)
+    assert n == pytest.approx(5_044_756, rel=0.02)
+
+
+def made(**accuracies):
+    rows = [
+        {"depth": 16, "variant": name, "network": i, "epoch": epoch, "accuracy": value / 100}
+        | dict.fromkeys(("train_loss", "nll", "ece", "divergence"), 1.0)
+        for name, values in accuracies.items()
+        for i, value in enumerate(values)
+        for epoch in (1, 2)
+    ]
+    about = {"config": {"epochs": 2}}
+    return Record(pd.DataFrame(rows), about)
+
+
+@pytest.mark.parametrize(
+    ("quiet", "found", "words"),
+    [
+        ([88, 91, 92], "more", ("undermines", "supports")),
+        ([31, 29, 33], "less", ("supports", "undermines")),
+        ([20, 60, 90], "undecided", ("undecided", "undecided")),
+    ],
+)
+def test_readings_are_judged_by_what_a_control_gains(quiet, found, words):
+    table = readings(made(standard=[30, 28, 31], quiet=quiet, **{"w-asym": [90, 91, 92]}))
+    (row,) = table.to_dict("records")
+    assert (row["found"], (row["fewer symmetries"], row["drowned noise"])) == (found, words)
+    assert row["gained"] == pytest.approx((np.mean(quiet) - np.mean([30, 28, 31])) / (91 - np.mean([30, 28, 31])))
+
+
+def test_readings_are_undecided_where_w_asymmetric_networks_gain_nothing():
+    table = readings(made(standard=[60, 62, 61], quiet=[90, 91, 92], **{"w-asym": [61, 60, 62]}))
+    assert set(table["found"]) == {"undecided"} and table["gained"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rank": -1}, "rank"),
+        ({"rank": 10_000}, "10000 factors are more than"),
+        ({"tau": 0.0}, "tau"),
+        ({"n_samples": 0}, "n_samples"),
+        ({"width": 7.5}, "a whole number, got 7.5"),
+        ({"depths": [0]}, "depths"),
+        ({"network": "resnet", "depths": [9], "width": 0.5}, "depth must be 6 n"),
+        ({"variants": ["loud"]}, "variants"),
+        ({"n_networks": 1}, "n_networks"),
+    ],
+)
+def test_bad_parameters_are_refused_before_any_work(changes, message):
+    with pytest.raises(ValueError, match=message):
+        small(**changes)
+
+
+def test_laplace_without_its_library_is_refused(monkeypatch):
+    monkeypatch.setattr(study, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r'pip install "symlib\[laplace\]"'):
+        small(variants=["laplace"])
