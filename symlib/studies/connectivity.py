@@ -46,10 +46,14 @@ class Row:
     lines: Mapping[str, str]
     orderings: Sequence[tuple[str, str]] = ORDERINGS
 
+    def records(self, results: Path = records.RESULTS) -> list[Record]:
+        """Return the kept records, those that say most first."""
+        fitting = [r for r in records.find(self.study, results) if self.needs.items() <= r.config.items()]
+        return sorted(fitting, key=weight, reverse=True)
+
     def record(self, results: Path = records.RESULTS) -> Record | None:
         """Return the kept record that says most, or None."""
-        fitting = [r for r in records.find(self.study, results) if self.needs.items() <= r.config.items()]
-        return max(fitting, key=weight, default=None)
+        return next(iter(self.records(results)), None)
 
 
 _VARIANTS = {
@@ -192,8 +196,10 @@ def readings(results: Path = records.RESULTS) -> pd.DataFrame:
     """
     rows = []
     for row in (replace(ROWS[0], study="controls", needs={"dataset": "mnist", "width": 512}), *ROWS[1:4]):
-        if kept := row.record(results):
-            found = import_module(f"symlib.studies.{row.study}").verdicts(kept)
-            about = {"architecture": row.name, "profile": kept.config["profile"]}
-            rows.append(found[found["reading"] != "-"].assign(**about))
+        judge = import_module(f"symlib.studies.{row.study}").verdicts
+        for kept in row.records(results):
+            found = judge(kept)
+            if len(read := found[found["reading"] != "-"]):
+                rows.append(read.assign(architecture=row.name, profile=kept.config["profile"]))
+                break
     return pd.concat(rows, ignore_index=True)
