@@ -105,14 +105,16 @@ print(plots.finals_table(finals(kept), kept.config))
 # ## Figure 4: over epochs
 
 # %% mystnb={"figure": {"caption": "Training loss with one draw of weights an image, test loss and test accuracy with several draws, over epochs: means of networks, with bands of one standard deviation.", "name": "fig-bayesian-curves"}, "image": {"alt": "Line charts over epochs, in rows training loss, test loss and test accuracy, one column for each depth, one colour and marker for each kind of network."}}
-compared = [v for v in ("standard", "w-asym", "w-asym 0", "syre", "quiet", "w-asym loud") if v in kept.config["variants"]]
+rows = ("standard", "w-asym", "w-asym 0", "syre", "quiet", "w-asym loud")
+compared = [v for v in rows if v in kept.config["variants"]]
 plots.curves(kept.table, compared, title.format(**kept.config))
 
 # %% [markdown]
 # ## Are they calibrated?
 
 # %% mystnb={"figure": {"caption": "How often the networks are right when they are so confident, in 15 bins of confidence; larger symbols stand for more predictions. On the dashed line confidence is what it says.", "name": "fig-bayesian-reliability"}, "image": {"alt": "Reliability diagram: the share of right predictions against confidence, both from 0 to 1, one line for each kind of network, and the diagonal."}}
-shown = [v for v in ("standard", "w-asym", "quiet", "ensemble", "laplace") if v in kept.config["variants"]]
+rows = ("standard", "w-asym", "quiet", "ensemble", "laplace")
+shown = [v for v in rows if v in kept.config["variants"]]
 depth = kept.config["depths"][0]
 plots.reliability_diagram(kept.about["reliability"], depth, shown, title.format(**kept.config))
 

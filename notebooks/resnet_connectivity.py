@@ -78,8 +78,8 @@ from symlib.studies.resnet_connectivity import pairs, verdicts
 from symlib.studies.variants import as_they_are
 
 kept = max([live, *records.find("resnet_connectivity")], key=claims.weight)
-title = "{dataset}, ResNet-{depth}, width {width:g}, {n_pairs} pairs, {epochs} epochs"
-title = (title + " ({profile})").format(**kept.config)
+form = "{dataset}, ResNet-{depth}, width {width:g}, {n_pairs} pairs, {epochs} epochs ({profile})"
+title = form.format(**kept.config)
 print(title)
 
 # %% mystnb={"figure": {"caption": "Midpoint barriers of all variants, unaligned and aligned. Each symbol is one pair.", "name": "fig-resnet-barriers"}, "image": {"alt": "Dot plot of the midpoint barrier in nats of every pair of networks, one row for each variant, with symbols for pairs as they are and for those aligned by weights, by activations, and by weights with REPAIR."}}
@@ -102,8 +102,9 @@ plots.curve_panels(kept.table.assign(statistics="re-estimated"), shown, paper, t
 # Accuracy of the trained networks, barrier, and share of the standard barrier that is removed, from the largest run that has all of them. The last column has the readings and the rule of the [controls](controls.ipynb), written down before any of these networks was trained on CIFAR-10.
 
 # %% tags=["nbval-ignore-output"]
-further = next((r for r in records.find("resnet_connectivity") if "anchor" in r.config["variants"]), live)
-print("{dataset}, ResNet-{depth}, width {width:g}, {n_pairs} pairs, {epochs} epochs ({profile})".format(**further.config))
+recorded = [live, *records.find("resnet_connectivity")]
+further = max([r for r in recorded if "anchor" in r.config["variants"]], key=claims.weight)
+print(form.format(**further.config))
 verdict_table(verdicts(further))
 
 # %% [markdown]
