@@ -4,7 +4,7 @@ Source: Lim et al. (2024), section 5.2, appendix F.2 and their code.
 """
 
 from dataclasses import dataclass
-from math import log
+from math import exp, log
 
 import torch
 from torch import Tensor, nn
@@ -77,19 +77,30 @@ def divergence(model: nn.Module, fixed: Constraint, params: dict[str, Tensor], t
     for at, layer in layers_of(model):
         prior, rank, gram = prior_variance(layer, tau), layer.posterior.rank, 0.0
         for part in layer.parts:
-            name = f"{at}.{part}" if at else part
-            free = getattr(layer, f"free_{part}")
-            log_variance = params.get(f"{name}_log_variance", layer.log_variance(part))
-            mean = params[name] - fixed.F[name] if name in fixed.F else params[name]
-            squares = (free * (mean.square() + log_variance.exp())).sum()
-            if rank:
-                factors = params[f"{name}_factors"].flatten(1) / rank**0.5
-                squares = squares + factors.square().sum()
-                gram = gram + (factors * (-log_variance).exp().flatten()) @ factors.T
-            count = free.sum()
-            total = total + squares / prior - count + (free * (log(prior) - log_variance)).sum()
+            name, n_free = f"{at}.{part}" if at else part, layer.n_free[part]
+            mean = (params[name] - fixed.F[name] if name in fixed.F else params[name]).flatten()  # 0 where pinned
+            factors = params[f"{name}_factors"].flatten(1) / rank**0.5 if rank else mean.new_zeros(0, len(mean))
+            variances, logs, traces, products = _diagonal(layer, part, params.get(f"{name}_log_variance"), factors)
+            total = total + (mean.dot(mean) + variances + traces) / prior + n_free * (log(prior) - 1) - logs
+            gram = gram + products
         if rank:
             inner.append(torch.eye(rank, dtype=gram.dtype, device=gram.device) + gram)
     if inner:
         total = total - torch.linalg.slogdet(torch.stack(inner)).logabsdet.sum()
     return total / 2
+
+
+def _diagonal(
+    layer: nn.Module, part: str, log_variance: Tensor | None, factors: Tensor
+) -> tuple[Tensor | float, Tensor | float, Tensor, Tensor]:
+    """Return sums over trainable entries: of S, of log S, of the squares of V, and V S^-1 V^T.
+
+    One product gives the last two if S is a multiple of the identity, which saves passes over the factors.
+    """
+    if log_variance is None:
+        n_free, same = layer.n_free[part], layer.posterior.log_variance
+        products = factors @ factors.T
+        return n_free * exp(same), n_free * same, products.trace(), products * exp(-same)
+    free, flat = getattr(layer, f"free_{part}"), log_variance.flatten()
+    traces, products = factors.square().sum(), (factors * (-flat).exp()) @ factors.T
+    return (free * log_variance.exp()).sum(), (free * log_variance).sum(), traces, products

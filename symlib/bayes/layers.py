@@ -6,7 +6,7 @@ around the output under the mean, so one draw for every example costs a product 
 Source: Lim et al. (2024), section 5.2; Tomczak et al. (2020); Kingma et al. (2015) for the noise of the diagonal.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -79,17 +79,28 @@ class _Gaussian(nn.Module):
         """Name the posterior too."""
         return f"{super().extra_repr()}, {self.posterior}"
 
-    def make_gaussian(self, posterior: Posterior, noise: Noise) -> None:
-        """Add the parameters of the covariance to a layer that has those of the mean."""
+    def make_gaussian(self, posterior: Posterior, noise: Noise, masks: Mapping[str, Tensor]) -> None:
+        """Add the parameters of the covariance to a layer that has those of the mean.
+
+        Args:
+            posterior: The family of Gaussians.
+            noise: Where this layer and all others of its network take their noise from.
+            masks: Which entries are trainable, of the weight, the bias, both or none.
+        """
         self.posterior, self.noise = posterior, noise
+        self.n_free = {}
         for name in self.parts:
             w = getattr(self, name)
-            self.register_buffer(f"free_{name}", torch.ones_like(w))  # 0 where a constraint pins an entry
+            free = masks.get(name, torch.ones_like(w, dtype=torch.bool))
+            self.n_free[name] = int(free.sum())
+            self.register_buffer(f"free_{name}", free.to(w.dtype))
             if posterior.rank:
                 self.register_parameter(f"{name}_factors", nn.Parameter(w.new_zeros(posterior.rank, *w.shape)))
             if posterior.learned:
                 log_variance = torch.full_like(w, posterior.log_variance)
                 self.register_parameter(f"{name}_log_variance", nn.Parameter(log_variance))
+        whole = all(self.n_free[name] == getattr(self, name).numel() for name in self.parts)
+        self.rows_differ = posterior.learned or not whole or getattr(self, "groups", 1) > 1
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -111,7 +122,8 @@ class _Gaussian(nn.Module):
         mean, rank = super().forward(x), self.posterior.rank
         if not self.noise:
             return mean
-        variance = self.apply_weights(x.square(), *(self.variance(name) for name in self.parts))
+        rows = slice(None) if self.rows_differ else slice(1)  # else all outputs have the variance of the first
+        variance = self.apply_weights(x.square(), *(self.variance(name)[rows] for name in self.parts))
         y = mean + (variance + TINY).sqrt() * self.noise.take(x, tuple(mean.shape[1:]))
         if not rank:
             return y
@@ -198,15 +210,15 @@ def _converted(model: nn.Module, fixed: Constraint, posterior: Posterior) -> tup
         if posterior.rank > (size := sum(w.numel() for w in module.parameters())):
             raise ValueError(f"{posterior.rank} factors are more than the {size} entries of {at}: lower the rank")
         module.__class__ = GAUSSIAN[type(module)]
-        module.make_gaussian(posterior, noise)
-        for name in module.parts:
-            if (mask := D.get(full := f"{at}.{name}" if at else name)) is None:
-                continue
-            getattr(module, f"free_{name}").copy_(mask)
+        names = {part: f"{at}.{part}" if at else part for part in module.parts}
+        masks = {part: D[name] for part, name in names.items() if name in D}
+        module.make_gaussian(posterior, noise, masks)
+        for part, mask in masks.items():
             for what in ("factors", "log_variance"):
-                if (extra := getattr(module, f"{name}_{what}", None)) is not None and not mask.all():
-                    D[f"{full}_{what}"], F[f"{full}_{what}"] = mask.expand(extra.shape), torch.zeros(extra.shape)
-    if not any(getattr(layer, f"free_{name}").any() for _, layer in layers_of(model) for name in layer.parts):
+                if (extra := getattr(module, f"{part}_{what}", None)) is not None and not mask.all():
+                    name = f"{names[part]}_{what}"
+                    D[name], F[name] = mask.expand(extra.shape), torch.zeros(extra.shape)
+    if not any(sum(layer.n_free.values()) for _, layer in layers_of(model)):
         raise ValueError("no weight of a linear map is trainable: there is nothing to have a posterior of")
     return model, Constraint(D, F, tensor_hash(D, F)[:16])
 
