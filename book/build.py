@@ -16,7 +16,13 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from symlib.claims import scoreboard_markdown
+import nbformat
+import provenance
+import scoreboard
+import status
+
+from symlib import claims
+from symlib.records import RESULTS
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
@@ -98,15 +104,24 @@ async def execute_all(notebooks: list[Path]) -> None:
 def stage(source: Path, notebooks: list[Path]) -> None:
     """Gather all that the pages are made of in one fresh folder."""
     shutil.rmtree(source, ignore_errors=True)
-    shutil.copytree(ROOT / "book", source / "book", ignore=shutil.ignore_patterns("build.py", "__pycache__"))
-    (source / "notebooks").mkdir()
-    for path in notebooks:
-        shutil.copy(path, source / "notebooks")
+    shutil.copytree(ROOT / "book", source / "book", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    shutil.copytree(RESULTS, source / "book" / "_static" / "results", ignore=shutil.ignore_patterns(".*"))
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, source)
+    (source / "notebooks").mkdir()
+    kept, read = provenance.by_table(), {path.stem: nbformat.read(path, as_version=4) for path in notebooks}
+    for name, notebook in read.items():
+        nbformat.write(provenance.annotated(notebook, name, kept), source / "notebooks" / f"{name}.ipynb")
+    verdicts = claims.scoreboard()
+    pages = {
+        "scoreboard": scoreboard.page(verdicts),
+        "counts": scoreboard.counts(verdicts),
+        "status": status.page(read),
+    }
     generated = source / "book" / "_generated"
     generated.mkdir()
-    (generated / "scoreboard.md").write_text(scoreboard_markdown(), encoding="utf-8")
+    for name, text in pages.items():
+        (generated / f"{name}.md").write_text(text, encoding="utf-8")
 
 
 def render(source: Path, work: Path, html: Path) -> None:

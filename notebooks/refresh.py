@@ -11,6 +11,8 @@ import jupytext
 import nbformat
 from nbclient import NotebookClient
 
+from symlib import sources
+
 FOLDER = Path(__file__).parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in the Makefile
 
@@ -20,7 +22,7 @@ def refresh(name: str) -> None:
     notebook = jupytext.read(FOLDER / f"{name}.py")
     for i, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{i}"
-    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
+    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "sources": sources.key(name)}
     NotebookClient(notebook, resources={"metadata": {"path": FOLDER}}, record_timing=False).execute()
     nbformat.write(notebook, FOLDER / f"{name}.ipynb")
 

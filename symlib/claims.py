@@ -265,18 +265,6 @@ def scoreboard_text(verdicts: Sequence[Verdict]) -> str:
     return "\n".join([*lines, counts(verdicts)])
 
 
-def scoreboard_markdown() -> str:
-    """Return the scoreboard as the table that the book's page includes."""
-    verdicts = scoreboard()
-    head = "| claim | in words | verdict | profile | n | ours | paper |\n|---|---|---|---|--:|--:|--:|\n"
-    rows = [
-        f"| [`{v.claim.id}`](../{v.claim.page}) | {v.claim.statement} | **{v.word}** | {v.profile} | {v.n} "
-        f"| {unbroken(v.ours)} | {unbroken(v.claim.printed)} |"
-        for v in verdicts
-    ]
-    return f"{len(verdicts)} claims: {counts(verdicts)}.\n\n{head}" + "\n".join(rows) + "\n"
-
-
 def unbroken(number: str) -> str:
     """Return a number that stays on one line of a table."""
     return number.replace(" ", "\N{NO-BREAK SPACE}")

@@ -35,11 +35,13 @@ class Record:
         table: One row per measured value.
         about: Study, config, seeds, versions, device, compute time, commit, date, and hashes of table and arrays.
         arrays: Name -> array, for what no table holds well; often empty.
+        folder: Where it was read from; None for one that was just made.
     """
 
     table: pd.DataFrame
     about: dict
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    folder: Path | None = None
 
     @property
     def config(self) -> dict:
@@ -114,7 +116,7 @@ def read(folder: Path) -> Record:
         if digest != sealed[file]:
             raise ValueError(f"{folder / file} was changed after it was written (its hash is {digest[:16]}): {advice}")
     table = pd.read_csv(io.BytesIO(contents["table.csv"]))
-    return Record(table, about, load(contents[ARRAYS]) if ARRAYS in contents else {})
+    return Record(table, about, load(contents[ARRAYS]) if ARRAYS in contents else {}, folder)
 
 
 def find(study: str, results: Path = RESULTS) -> list[Record]:

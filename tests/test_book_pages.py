@@ -1,0 +1,153 @@
+import re
+import shlex
+import sys
+
+import nbformat
+import pytest
+
+from symlib import claims, records, sources
+
+sys.path.insert(0, str(records.ROOT / "book"))
+import commands
+import provenance
+import scoreboard
+import status
+
+
+@pytest.fixture(scope="module")
+def verdicts():
+    return claims.scoreboard()
+
+
+def test_scoreboard_has_a_row_for_every_claim_with_its_page_and_evidence(verdicts):
+    page = scoreboard.page(verdicts)
+    rows = re.findall(r"<tr data-paper.*?</tr>", page)
+    assert len(rows) == len(verdicts)
+    for row, verdict in zip(rows, verdicts, strict=True):
+        assert verdict.claim.id in row and f'data-verdict="{verdict.word}"' in row
+        assert (records.ROOT / verdict.claim.page).exists()
+        page_link = "../" + verdict.claim.page.removesuffix(".ipynb").removesuffix(".md") + ".html"
+        assert f'href="{page_link}"' in row
+        assert ("table.csv" in row and "make run" in row) == (verdict.word != "not run")
+
+
+def test_counts_add_up(verdicts):
+    cells = re.findall(r"<td>(\d+)</td></tr>", scoreboard.counts(verdicts))
+    assert sum(map(int, cells)) == len(verdicts)
+    words = re.findall(r'class="verdict [\w-]+">(\d+)<', scoreboard.counts(verdicts))
+    assert sum(map(int, words)) == len(verdicts)
+
+
+@pytest.mark.parametrize(
+    ("id", "section"),
+    [
+        ("B:table1:x", "B Table 1"),
+        ("B:appendixA:x", "B Appendix A"),
+        ("B:sec5.1:x", "B Section 5.1"),
+        ("A:lmc:x", "A Connectivity"),
+    ],
+)
+def test_sections_read_as_in_the_papers(verdicts, id, section):
+    claim = verdicts[0].claim.model_copy(update={"id": id})
+    assert scoreboard._section(claims.Verdict(claim, "not run", "-", 0, "-", None)) == section
+
+
+def kept():
+    return [r for folder in records.RESULTS.iterdir() for r in records.find(folder.name)]
+
+
+@pytest.mark.parametrize("record", kept(), ids=lambda r: r.folder.name)
+def test_commands_ask_for_the_parameters_of_the_record(record):
+    """Read the command back: profile and own values have to be what the record says."""
+    words = shlex.split(commands.command(record))
+    given = dict(word.split("=", 1) for word in words[2:])
+    notebook, profile = given["NB"], given.get("PROFILE", "quick")
+    own = shlex.split(given.get("P", ""))
+    values = commands.defaults(notebook)
+    if profile != "quick":
+        values |= commands.yaml.safe_load((commands.NOTEBOOKS / "profiles" / notebook / f"{profile}.yaml").read_text())
+    values |= {own[i + 1]: commands.json.loads(own[i + 2]) for i in range(0, len(own), 3)}
+    science = {key: value for key, value in values.items() if key not in commands.PRACTICAL and key in record.config}
+    assert science == {key: record.config[key] for key in science}
+
+
+def notebook(*cells):
+    return nbformat.v4.new_notebook(cells=list(cells))
+
+
+def code(source, *outputs, tags=()):
+    return nbformat.v4.new_code_cell(source, outputs=list(outputs), metadata={"tags": list(tags)})
+
+
+FIGURE = nbformat.v4.new_output("display_data", {"image/png": ""})
+
+
+def printed(text):
+    return nbformat.v4.new_output("stream", text=text)
+
+
+def test_lines_below_figures_name_the_record_that_was_drawn():
+    record = kept()[0]
+    table = record.about["table_sha256"][:16]
+    about = "{}: commit a, 2026-01-01\n  CPU, 1 s\n  table {}\n".format
+    told = about("shown", table) + about("live", "0" * 16)
+    made = notebook(
+        code("live = run(config)", FIGURE, tags=["remove-output"]),
+        code("%matplotlib inline\nkept = largest(live)\nrows = pairs(kept)"),
+        code("plot(rows)", FIGURE),
+        code("plot(live)", FIGURE),
+        code("print(rows)", printed("text")),
+        code("plot(nothing)", FIGURE),
+        code('print(records.origin({"shown": kept, "live": live}))', printed(told)),
+    )
+    found = provenance.annotated(made, "a_page", {table: record}).cells
+    lines = {i: cell.source for i, cell in enumerate(found) if cell.cell_type == "markdown"}
+    assert list(lines) == [3, 5]
+    assert record.folder.name in lines[3] and record.about["commit"] in lines[3]
+    assert "The small run of this page" in lines[5] and "make run NB=a_page" in lines[5]
+
+
+PAGES = (
+    "resnet_connectivity",
+    "swap_costs",
+    "matching_objective",
+    "training_speed",
+    "mode_connectivity_mlp",
+    "connectivity_overview",
+)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_have_lines_that_lead_to_their_records(name):
+    made = nbformat.read(records.ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    lines = [
+        c.source for c in provenance.annotated(made, name, provenance.by_table()).cells if "provenance" in c.source
+    ]
+    assert lines and all("make run NB=" in line and f"notebooks/{name}.ipynb" in line for line in lines)
+
+
+def test_an_edited_function_marks_the_pages_that_use_it_and_no_other(tmp_path, monkeypatch):
+    before = {name: sources.key(name) for name in ("bayesian", "swap_costs")}
+    module = records.ROOT / "symlib" / "bayes" / "evidence.py"
+    read = type(module).read_bytes
+    monkeypatch.setattr(type(module), "read_bytes", lambda path: read(path) + b"#" * (path == module))
+    assert sources.key("bayesian") != before["bayesian"]
+    assert sources.key("swap_costs") == before["swap_costs"]
+
+
+def test_status_tells_fresh_from_stale_and_run():
+    made = nbformat.read(records.ROOT / "notebooks" / "swap_costs.ipynb", as_version=4)
+    made.metadata["sources"] = sources.key("swap_costs")
+    assert status.state("swap_costs", made) == "as committed"
+    made.metadata["sources"] = "0" * 64
+    assert status.state("swap_costs", made) == "**stale**"
+    assert "1 of them stale" in status.page({"swap_costs": made})
+    made.metadata["papermill"] = {"start_time": "2026-01-02T03:04:05", "duration": 12.3}
+    assert status.state("swap_costs", made) == "run for this book"
+    assert "| 2026-01-02 | 12 |" in status.page({"swap_costs": made})
+
+
+def test_reached_modules_follow_imports():
+    found = {path.stem for path in sources.reached(sources.NOTEBOOKS / "bayesian.py")}
+    assert {"bayesian", "evidence", "layers", "training", "masks"} <= found
+    assert "swap_costs" not in found
