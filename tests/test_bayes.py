@@ -351,12 +351,26 @@ def test_initial_factors_are_those_of_the_released_code():
         torch.testing.assert_close(quiet["2.weight_factors"], 0.1 * factors)
 
 
+def explodes(epochs):
+    return 1.0 if epochs < 2 else float("inf")
+
+
+def test_layer_without_trainable_weights_has_no_factors_there():
+    model = nn.Sequential(nn.Linear(6, 3), nn.ReLU(), nn.Linear(3, 2))
+    pinned = constraint(model, WAsymmetry([2, 3], 0.5), 0)
+    params = gaussian(initialise(model, pinned, [0]), Posterior(2), [0]).params
+    assert params["0.weight_factors"].any() and not params["2.weight_factors"].any()
+    assert params["2.bias_factors"].any()
+
+
 def test_a_diverged_network_stops_with_the_epoch_and_the_last_good_checkpoint(tmp_path):
     x, y, _ = digits()
-    place = tmp_path / "training.safetensors"
-    train(small(), x, y, Recipe(1, 50, 5e-3, 0.0), [0, 1], place, objective=Evidence(0.01, 300))
-    broken = x.clone()
-    broken[0, 0] = float("nan")
-    with pytest.raises(FloatingPointError, match="epoch 1"):
-        train(small(), broken, y, RECIPE, [0, 1], objective=Evidence(0.01, 300))
-    assert place.exists()
+    place, finished, objective = tmp_path / "training.safetensors", [], Evidence(0.01, 300)
+    recipe = replace(RECIPE, schedule=explodes)
+    for _ in range(2):  # the second time from the checkpoint
+        finished.append(0)
+        with pytest.raises(FloatingPointError, match="epoch 3"):
+            train(small(), x, y, recipe, [0, 1], place, lambda: finished.append(1), objective=objective)
+    assert finished == [0, 1, 1, 0, 1, 1]
+    kept, losses = train(small(), x, y, replace(recipe, epochs=2), [0, 1], place, objective=objective)
+    assert losses.isfinite().all() and all(w.isfinite().all() for w in kept.params.values())

@@ -195,12 +195,18 @@ def test_readings_are_undecided_where_w_asymmetric_networks_gain_nothing():
         ({"depths": [0]}, "depths"),
         ({"network": "resnet", "depths": [9], "width": 0.5}, "depth must be 6 n"),
         ({"variants": ["loud"]}, "variants"),
+        ({"network": "resnet", "depths": [8], "variants": ["quiet"]}, r"\['quiet'\] scale initial factors"),
         ({"n_networks": 1}, "n_networks"),
     ],
 )
 def test_bad_parameters_are_refused_before_any_work(changes, message):
     with pytest.raises(ValueError, match=message):
         small(**changes)
+
+
+def test_more_images_than_there_are_are_refused():
+    with pytest.raises(ValueError, match="n_images is 1438, but digits has 1437"):
+        images(small(n_images=1438))
 
 
 def test_laplace_without_its_library_is_refused(monkeypatch):

@@ -65,7 +65,7 @@ class Noise:
         return self.counting or self.values is not None
 
     def take(self, like: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Return the next numbers of every example, shape (batch, *shape)."""
+        """Return the next numbers of every example, shape `(batch, *shape)`."""
         first, self.taken = self.taken, self.taken + prod(shape)
         if self.counting:
             return like.new_zeros(len(like), *shape)
@@ -196,8 +196,9 @@ def gaussian(population: Population, posterior: Posterior, draw_seeds: Sequence[
 def _initial_factors(mean: Tensor, name: str, fixed: Constraint, posterior: Posterior, draw_seed: int) -> Tensor:
     scale = 0.01
     if name.endswith("weight"):
-        trainable = (mean - fixed.F[name])[fixed.D[name]] if name in fixed.F else mean
-        scale = 0.5 * float(trainable.std()) / posterior.rank**0.5
+        trainable = (mean - fixed.F[name])[fixed.D[name]] if name in fixed.F else mean.flatten()
+        # One number has no spread, and where all are pinned there is none.
+        scale = 0.5 * float(trainable.std()) / posterior.rank**0.5 if len(trainable) > 1 else 0.0
     source = generator(draw_seed, "factors", name)
     return posterior.spread * scale * torch.randn(posterior.rank, *mean.shape, generator=source)
 

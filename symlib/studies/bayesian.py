@@ -53,8 +53,9 @@ MEMBERS = 5  # of an ensemble
 LOOKS = 10  # at test images during training, on as many as CURVE_IMAGES with CURVE_DRAWS
 CURVE_IMAGES, CURVE_DRAWS = 2000, 5
 LOOKED_AT = ("nll", "accuracy", "ece", "divergence")
-# Initial factors of W-asymmetric networks, so that noise has the share of an output's variance that it has in standard
-# ones: per unit of input, constants add 2 / d to the 1 / (3 d) of trainable entries, d being the inputs.
+# Initial factors of W-asymmetric MLPs, so that their noise has the share of an output's variance that it has in
+# standard ones: per unit of input, constants add 2 / d to the 1 / (3 d) of trainable entries, d being the inputs. The
+# noise of the diagonal keeps a seventh of its share.
 LOUD = 7**0.5
 
 
@@ -149,6 +150,9 @@ class Bayesian(Config):
         for depth in self.depths:
             for name in self.variants:
                 start(self, depth, VARIANTS[name], [0])
+        scaled = [name for name in self.variants if VARIANTS[name].spread != 1]
+        if scaled and self.network == "resnet":
+            raise ValueError(f"{scaled} scale initial factors, which are 0 in convolutions: leave them out of ResNets")
         if "laplace" in self.variants and find_spec("laplace") is None:
             raise ValueError('the variant laplace needs a library: `pip install "symlib[laplace]"`, or leave it out')
         refuse_missing_device(self.device)
@@ -157,7 +161,8 @@ class Bayesian(Config):
     @property
     def science(self) -> dict:
         """The parameters that the result of one network depends on."""
-        left_out = {"profile", "depths", "variants", "n_networks", "per_shard", "workers", "device", "out"}
+        # With the device, which draws the noise: a GPU has other random numbers.
+        left_out = {"profile", "depths", "variants", "n_networks", "per_shard", "workers", "out"}
         return self.model_dump(exclude=left_out)
 
 
@@ -245,8 +250,14 @@ def _key(config: Bayesian, depth: int, name: str, networks: range) -> dict:
 
 
 def images(config: Bayesian) -> Dataset:
-    """Return the images of a configuration, n_images of them for training, on its device."""
+    """Return the images of a configuration, n_images of them for training, on its device.
+
+    Raises:
+        ValueError: If the data set has fewer.
+    """
     data = load(config.dataset)
+    if config.n_images > (n := len(data.train.y)):
+        raise ValueError(f"n_images is {config.n_images}, but {config.dataset} has {n} training images")
     first = Split(data.train.x[: config.n_images], data.train.y[: config.n_images])
     return Dataset(data.name, first, data.test, data.sha256).to(config.device)
 
