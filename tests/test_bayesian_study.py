@@ -123,7 +123,11 @@ def test_killed_study_goes_on_with_all_its_looks(record, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(run(config).table, found)
 
 
-def test_diverged_networks_are_counted_and_take_no_other_along(monkeypatch):
+LAPLACE = pytest.param("laplace", marks=pytest.mark.skipif(find_spec("laplace") is None, reason="not installed"))
+
+
+@pytest.mark.parametrize("variant", ["standard", LAPLACE])
+def test_diverged_networks_are_counted_and_take_no_other_along(variant, monkeypatch):
     def broken(config, depth, variant, networks):
         population = start(config, depth, variant, networks)
         if 1 in networks:
@@ -131,11 +135,11 @@ def test_diverged_networks_are_counted_and_take_no_other_along(monkeypatch):
         return population
 
     monkeypatch.setattr(study, "start", broken)
-    record = run(small(variants=["standard"], per_shard=3))
+    record = run(small(variants=[variant], per_shard=3))
     found = finals(record).set_index("network")["accuracy"]
     assert found.isna().tolist() == [False, True, False]
-    assert len(quantities(record)["accuracy/standard 2"]) == 2
-    assert sum(record.about["reliability"]["standard 2"][1]["count"]) == 0
+    assert len(quantities(record)[f"accuracy/{variant} 2"]) == 2
+    assert sum(record.about["reliability"][f"{variant} 2"][1]["count"]) == 0
 
 
 def test_resnets_pin_what_the_paper_pins():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from symlib.bayes.prediction import ensemble
 from symlib.data.dataset import Split
 from symlib.data.torchvision_import import torchvision
 from symlib.population import Population, passes
@@ -28,7 +29,7 @@ def last_layer_laplace(population: Population, seen: Split, x: Tensor) -> Tensor
         x: Inputs, shape (n, ...).
 
     Returns:
-        Shape (n, classes).
+        Shape (n, classes), NaN if the network has diverged.
 
     Raises:
         ValueError: If the population has more than one network.
@@ -37,6 +38,8 @@ def last_layer_laplace(population: Population, seen: Split, x: Tensor) -> Tensor
     """
     if len(population) != 1:
         raise ValueError(f"Laplace's approximation is that of one network, got {len(population)}")
+    if not all(w.isfinite().all() for w in population.tensors.values()):
+        return ensemble(population, x)  # what the network says itself: the library ends the program on such numbers
     torchvision("datasets")  # the library imports it, which needs help in some installations
     model = deepcopy(population.model)
     model.load_state_dict(next(population.members()), strict=False)
