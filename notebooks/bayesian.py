@@ -28,18 +28,19 @@
 #
 # ## Where the released code differs
 #
-# - Its convolutions read the outputs of the factors in the wrong order: channels of one factor are taken for factors of one channel. The noise then is not that of the posterior in the divergence, and pinned entries become noisy. Here the order is right; a test compares the noise with the covariance.
+# - Its convolutions read the outputs of the factors in the wrong order: channels of one factor are taken for factors of one channel. The noise then is not that of the posterior in the divergence, and pinned entries become noisy. Here the order is right, and a test compares the noise with the covariance; the rows "as released" have the released order.
 # - It counts pinned entries in the divergence, a constant that changes the reported number only.
-# - It divides the divergence by **eight times** the number of images, four for crops and two for flips. Here it is divided by the number of images; the rows "KL / 8" have the released weight, so that they are the ones to compare with the paper's numbers if those are from the released code.
+# - It divides the divergence by **eight times** the number of images, four for crops and two for flips. Here it is divided by the number of images; the rows "as released" have the released weight, so that they are the ones to compare with the paper's numbers if those are from the released code.
 #
 # ## What else could explain it
 #
-# In a W-asymmetric linear layer the pinned constants, which have no noise, make up most of an output's variance: the initial noise of the factors falls from a sixteenth of the signal to less than a hundredth, and that of the diagonal, which is $3 d s^2$ with $d$ inputs in a standard layer, to a seventh too. Perhaps deep standard networks fail because their noise is loud, and asymmetry merely drowns it. Two explanations of what W-asymmetric networks gain differ in what they say of four controls:
+# In a W-asymmetric linear layer the pinned constants, which have no noise, make up most of an output's variance: the initial noise of the factors falls from a sixteenth of the signal to less than a hundredth, and that of the diagonal, which is $3 d s^2$ with $d$ inputs in a standard layer, to a seventh too. Perhaps deep standard networks fail because their noise is loud, and asymmetry merely drowns it. Two explanations of what W-asymmetric networks gain differ in what they say of these controls:
 #
 # | control | fewer symmetries explain it | drowned noise explains it |
 # |---|---|---|
 # | standard, a tenth of the initial factors, the same diagonal | gains nothing | gains |
-# | W-asymmetric, factors $\sqrt 7$ as large, so that their noise has the share it has in standard layers, the same diagonal | gains | gains nothing |
+# | standard, initial factors and diagonal smaller by $\sqrt 7$: all noise has the share that it has in W-asymmetric layers | gains nothing | gains |
+# | W-asymmetric, both larger by $\sqrt 7$: all noise has the share that it has in standard layers | gains | gains nothing |
 # | W-asymmetric with zeros for constants | gains | gains nothing |
 # | syre, a Gaussian shift of every weight | gains | gains |
 #
@@ -110,7 +111,7 @@ print(plots.finals_table(finals(kept), kept.config))
 # In the middle and at the end test images are all there and have all draws, otherwise the first 2,000 have five. The average of fewer draws has a somewhat higher loss, hence the steps.
 
 # %% mystnb={"figure": {"caption": "Training loss with one draw of weights an image, test loss and test accuracy with several draws, over epochs: means of networks, with bands of one standard deviation.", "name": "fig-bayesian-curves"}, "image": {"alt": "Line charts over epochs, in rows training loss, test loss and test accuracy, one column for each depth, one colour and marker for each kind of network."}}
-rows = ("standard", "w-asym", "w-asym 0", "syre", "quiet", "w-asym loud")
+rows = ("standard", "w-asym", "w-asym 0", "syre", "quiet", "drowned", "w-asym loud")
 compared = [v for v in rows if v in kept.config["variants"]]
 plots.curves(kept.table, compared, title.format(**kept.config))
 

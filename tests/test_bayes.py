@@ -121,6 +121,24 @@ def test_outputs_under_noise_have_the_covariance_of_the_weights(kind, asymmetry)
     torch.testing.assert_close(y.T.cov(), expected, rtol=0.03, atol=0.03 * float(expected.abs().max()))
 
 
+def test_released_order_of_convolutions_moves_pinned_outputs():
+    """One output channel is pinned as a whole: no noise reaches it, unless factors and channels are mixed up."""
+    plain = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False))
+    fixed = constraint(plain, WAsymmetry(0, 1.0), 0)
+    mask = torch.tensor([True, False]).view(2, 1, 1, 1)
+    fixed = replace(fixed, D={"0.weight": mask}, F={"0.weight": 0.5 * (~mask).float()})
+    x, spreads = torch.ones(1000, 1, 1, 1), {}
+    for released in (False, True):
+        population = gaussian(initialise(plain, fixed, [0]), Posterior(2, -20.0, released_order=released), [0])
+        (member,) = population.members()
+        member = member | {"0.weight_factors": torch.ones(2, 2, 1, 1, 1) * mask}
+        noise = torch.randn(1000, noise_size(population.model, x), generator=generator("order"))
+        with noisy(population.model, noise):
+            spreads[released] = functional_call(population.model, member, (x,)).flatten(1).std(0)
+    assert spreads[False][1] < 1e-7 and spreads[False][0] > 0.9
+    assert spreads[True][1] > 0.5
+
+
 def test_without_noise_a_gaussian_network_is_the_network_at_its_mean():
     model = MLP((5, 4, 3), relu)
     population = drawn(Standard(), Posterior(), model)

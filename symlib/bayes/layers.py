@@ -32,6 +32,8 @@ class Posterior:
         log_variance: log s^2 of every trainable entry, at the start if it is learned.
         learned: The diagonal is trained; the paper keeps it as it is.
         spread: Multiplies the initial factors of linear layers.
+        released_order: Convolutions read the outputs of their factors in the order of the paper's code, which mixes
+            them up: the noise has another covariance than the divergence says, and pinned entries have some.
 
     Raises:
         ValueError: If a number cannot be meant.
@@ -43,6 +45,7 @@ class Posterior:
     log_variance: float = -10.0
     learned: bool = False
     spread: float = 1.0
+    released_order: bool = False
 
     def __post_init__(self) -> None:
         if self.rank < 0:
@@ -128,9 +131,11 @@ class _Gaussian(nn.Module):
         if not rank:
             return y
         moved = self.apply_weights(x, *(getattr(self, f"{name}_factors").flatten(0, 1) for name in self.parts))
-        # The outputs of one factor stand together. The released convolutions read them as if those of one channel did.
-        moved = moved.unflatten(1, (rank, mean.shape[1]))
-        return y + torch.einsum("bk,bk...->b...", self.noise.take(x, (rank,)) / rank**0.5, moved)
+        return y + torch.einsum("bk,bk...->b...", self.noise.take(x, (rank,)) / rank**0.5, self.by_factor(moved))
+
+    def by_factor(self, outputs: Tensor) -> Tensor:
+        """Return outputs of all factors, shape (batch, rank * out, ...), as (batch, rank, out, ...)."""
+        return outputs.unflatten(1, (self.posterior.rank, -1))
 
     def apply_weights(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Apply the layer's linear map with other weights."""
@@ -147,6 +152,12 @@ class GaussianLinear(_Gaussian, nn.Linear):
 
 class GaussianConv2d(_Gaussian, nn.Conv2d):
     """A convolution with Gaussian weights; make it with `gaussian`."""
+
+    def by_factor(self, outputs: Tensor) -> Tensor:
+        """Return outputs of all factors as (batch, rank, out, ...), in the released order if the posterior asks."""
+        if self.posterior.released_order:
+            return outputs.unflatten(1, (-1, self.posterior.rank)).transpose(1, 2)
+        return super().by_factor(outputs)
 
     def apply_weights(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Map (batch, in, height, width) with other weights."""

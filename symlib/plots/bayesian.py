@@ -16,12 +16,13 @@ LOOKS = {
     "w-asym 0": Look("W-asymmetric, zeros", "#56B4E9", "v"),
     "syre": Look("syre", "#E69F00", "X"),
     "smaller": Look("standard, fewer parameters", "#999999", "p"),
-    "quiet": Look("standard, 0.1 × noise", "#D55E00", "^"),
-    "w-asym loud": Look("W-asymmetric, 2.6 × noise", "#0072B2", "s"),
-    "standard kl/8": Look("standard, KL / 8", "#444444", "1"),
-    "w-asym kl/8": Look("W-asymmetric, KL / 8", "#009E73", "2"),
+    "quiet": Look("standard, 0.1 × factors", "#D55E00", "^"),
+    "drowned": Look("standard, noise / √7", "#CC79A7", "<"),
+    "w-asym loud": Look("W-asymmetric, noise × √7", "#0072B2", "s"),
+    "standard released": Look("standard, as released", "#444444", "1"),
+    "w-asym released": Look("W-asymmetric, as released", "#009E73", "2"),
     "narrow prior": Look("standard, narrower prior", "#CC79A7", "P"),
-    "mean-field": Look("mean-field", "#CC79A7", "<"),
+    "mean-field": Look("mean-field", "#CC79A7", "d"),
     "deterministic": Look("not Bayesian", "#999999", ">"),
     "ensemble": Look("ensemble of five", "#999999", "*"),
     "laplace": Look("Laplace, last layer", "#999999", "h"),
@@ -208,7 +209,7 @@ def finals_table(finals: pd.DataFrame, config: dict) -> str:
         spread = [(sound[what].mean(), sound[what].std()) for what in FINALS]
         lost = f"   {len(rows) - len(sound)} diverged" if len(sound) < len(rows) else ""
         lines.append(f"{depth:<6}{LOOKS[name].label:<27}{len(sound):>3}{_cells(spread)}{lost}")
-        place = config["dataset"], config["network"], config["norm"], depth, name
+        place = config["dataset"], config["network"], config["norm"], depth, name.removesuffix(" released")
         if place in PAPER:
             lines.append(f"{'':<6}{'  paper':<27}{10:>3}{_cells(PAPER[place])}")
     return "\n".join(lines)

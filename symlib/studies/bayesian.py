@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
+from math import log
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,11 +53,11 @@ RELEASED_SHARE = 1 / 8  # of the divergence that the released code counts, for C
 MEMBERS = 5  # of an ensemble
 LOOKS = 10  # at test images during training, on as many as CURVE_IMAGES with CURVE_DRAWS
 CURVE_IMAGES, CURVE_DRAWS = 2000, 5
+LOOK_FILE = "look-{:04d}.safetensors"
 LOOKED_AT = ("nll", "accuracy", "ece", "divergence")
-# Initial factors of W-asymmetric MLPs, so that their noise has the share of an output's variance that it has in
-# standard ones: per unit of input, constants add 2 / d to the 1 / (3 d) of trainable entries, d being the inputs. The
-# noise of the diagonal keeps a seventh of its share.
-LOUD = 7**0.5
+# How many times smaller the share of noise in an output's variance is in W-asymmetric MLPs: per unit of input,
+# constants add 2 / d to the 1 / (3 d) of trainable entries, d being the inputs.
+DROWNED = 7
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,11 @@ class Variant:
     Attributes:
         fixed: Name of the asymmetry.
         spread: Multiplies the initial factors.
+        diagonal: Multiplies the variances of the diagonal.
         rank: Of the covariance; None for that of the study.
         learned: The diagonal is trained too.
         share: Of the divergence that counts.
+        released_order: Convolutions mix up factors and channels as in the released code.
         tau: Multiplies that of the study.
         width: Multiplies that of the study.
         way: Variational, or what stands beside it for orientation.
@@ -76,9 +79,11 @@ class Variant:
 
     fixed: Literal["standard", "w-asym", "w-asym 0", "syre"] = "standard"
     spread: float = 1.0
+    diagonal: float = 1.0
     rank: int | None = None
     learned: bool = False
     share: float = 1.0
+    released_order: bool = False
     tau: float = 1.0
     width: float = 1.0
     way: Literal["variational", "deterministic", "ensemble", "laplace"] = "variational"
@@ -96,9 +101,10 @@ VARIANTS = {
     "syre": Variant("syre"),
     "smaller": Variant(width=31 / 32),  # of wide ResNets: about as many parameters as W-asymmetric ones train
     "quiet": Variant(spread=0.1),
-    "w-asym loud": Variant("w-asym", spread=LOUD),
-    "standard kl/8": Variant(share=RELEASED_SHARE),
-    "w-asym kl/8": Variant("w-asym", share=RELEASED_SHARE),
+    "drowned": Variant(spread=DROWNED**-0.5, diagonal=1 / DROWNED),
+    "w-asym loud": Variant("w-asym", spread=DROWNED**0.5, diagonal=DROWNED),
+    "standard released": Variant(share=RELEASED_SHARE, released_order=True),
+    "w-asym released": Variant("w-asym", share=RELEASED_SHARE, released_order=True),
     "narrow prior": Variant(tau=10.0),
     "mean-field": Variant(rank=0, learned=True),
     "deterministic": Variant(way="deterministic"),
@@ -114,6 +120,7 @@ READINGS = ("fewer symmetries", "drowned noise")
 # W-asymmetric networks gain over standard ones.
 PREDICTED: dict[str, tuple[str, str]] = {
     "quiet": ("less", "more"),
+    "drowned": ("less", "more"),
     "w-asym loud": ("more", "less"),
     "w-asym 0": ("more", "less"),
     "syre": ("more", "more"),
@@ -206,7 +213,8 @@ def start(config: Bayesian, depth: int, variant: Variant, networks: Sequence[int
     if variant.way != "variational":
         return drawn
     rank = config.rank if variant.rank is None else variant.rank
-    posterior = Posterior(rank, LOG_VARIANCE[config.network], variant.learned, variant.spread)
+    log_variance = LOG_VARIANCE[config.network] + log(variant.diagonal)
+    posterior = Posterior(rank, log_variance, variant.learned, variant.spread, variant.released_order)
     return gaussian(drawn, posterior, _seeds(config, "factors", variant, networks))
 
 
@@ -280,7 +288,7 @@ def measure(
         objective = Evidence(config.tau * variant.tau, len(data.train.y) / variant.share)
     middle, last = config.epochs // 2, config.epochs
     epochs = {max(1, round(last * i / LOOKS)) for i in range(1, LOOKS + 1)} | {middle}
-    looks: dict[int, dict[str, Tensor]] = {}
+    looks = {epoch: checkpoints.read(file, records.key(key)) for epoch in epochs if (file := _look_file(folder, epoch))}
 
     def look(epoch: int, population: Population) -> None:
         if epoch not in epochs:
@@ -289,7 +297,7 @@ def measure(
         guessed = _predicted(config, variant, networks, population, data, n, draws)
         looks[epoch] = _scores(guessed, data.test.y[:n]) | _divergence(objective, population)
         if folder:
-            checkpoints.write(folder / f"look-{epoch:04d}.safetensors", looks[epoch], records.key(key))
+            checkpoints.write(folder / LOOK_FILE.format(epoch), looks[epoch], records.key(key))
 
     _, losses = train(
         drawn,
@@ -303,8 +311,8 @@ def measure(
         keep_going=True,
         objective=objective,
     )
-    for epoch in epochs - looks.keys():
-        looks[epoch] = checkpoints.read(folder / f"look-{epoch:04d}.safetensors", records.key(key))
+    if missing := epochs - looks.keys():
+        raise ValueError(f"{folder} has a checkpoint, but no look at epochs {sorted(missing)}: delete the folder")
     losses = losses.view(config.epochs, len(networks), variant.members).mean(dim=2).tolist()
     table = pd.DataFrame(
         {"depth": depth, "variant": name, "network": network, "epoch": epoch, "train_loss": losses[epoch - 1][i]}
@@ -319,6 +327,11 @@ def measure(
         "compute_s": round(time.perf_counter() - started, 1),
     }
     return records.make(STUDY, key, table, facts)
+
+
+def _look_file(folder: Path | None, epoch: int) -> Path | None:
+    file = folder and folder / LOOK_FILE.format(epoch)
+    return file if file and file.exists() else None
 
 
 def _recipe(config: Bayesian) -> Recipe:
