@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import gallery
 import nbformat
 import provenance
 import scoreboard
@@ -122,6 +123,11 @@ def stage(source: Path, notebooks: list[Path]) -> None:
     generated.mkdir()
     for name, text in pages.items():
         (generated / f"{name}.md").write_text(text, encoding="utf-8")
+    written = {path: path.read_text(encoding="utf-8") for path in (source / "book").glob("*.md")}
+    for path, text in written.items():
+        path.write_text(gallery.with_verdicts(text, verdicts), encoding="utf-8")
+    for name, picture in gallery.pictures(written.values(), read.values()).items():
+        (generated / name).write_bytes(picture)
 
 
 def render(source: Path, work: Path, html: Path) -> None:

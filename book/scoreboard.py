@@ -33,7 +33,7 @@ def counts(verdicts: Sequence[Verdict]) -> str:
     for paper, title in PAPERS.items():
         mine = [v for v in verdicts if _paper(v) == paper]
         tally = Counter(v.word for v in mine)
-        cells = "".join(f'<td><span class="verdict {_css(word)}">{tally[word]}</span></td>' for word in VERDICTS)
+        cells = "".join(f'<td><span class="verdict {css(word)}">{tally[word]}</span></td>' for word in VERDICTS)
         rows.append(f'<tr><th scope="row">paper {paper}: {title}</th>{cells}<td>{len(mine)}</td></tr>')
     head = "".join(f'<th scope="col">{MARKS[word]} {word}</th>' for word in VERDICTS)
     return _raw(
@@ -70,7 +70,7 @@ def _row(verdict: Verdict) -> str:
     page_link = f"../{claim.page.removesuffix('.ipynb').removesuffix('.md')}.html"
     cells = [
         f'<a href="{page_link}">{escape(claim.statement)}</a><br><code>{escape(claim.id)}</code>',
-        f'<span class="verdict {_css(verdict.word)}">{MARKS[verdict.word]} {verdict.word}</span>',
+        f'<span class="verdict {css(verdict.word)}">{MARKS[verdict.word]} {verdict.word}</span>',
         verdict.profile,
         str(verdict.n),
         escape(unbroken(verdict.ours)),
@@ -104,5 +104,6 @@ def _section(verdict: Verdict) -> str:
     return f"{paper} {PLACES.get(word, word.capitalize())} {number}".strip()
 
 
-def _css(word: str) -> str:
+def css(word: str) -> str:
+    """Return the class of a verdict's mark."""
     return word.replace(" ", "-")
