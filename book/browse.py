@@ -70,7 +70,7 @@ CONTRAST = """(theme => {
   }
   return [...faint];
 })"""
-SIDEWAYS = "document.documentElement.scrollWidth - innerWidth"
+SIDEWAYS = f"document.documentElement.scrollWidth - {PHONE[0]}"
 SEARCH = """new Promise(done => {
   const look = () => document.querySelectorAll("#search-results li a").length;
   const wait = left => look() || !left ? done(look()) : setTimeout(() => wait(left - 1), 100);

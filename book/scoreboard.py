@@ -37,8 +37,9 @@ def counts(verdicts: Sequence[Verdict]) -> str:
         rows.append(f'<tr><th scope="row">paper {paper}: {title}</th>{cells}<td>{len(mine)}</td></tr>')
     head = "".join(f'<th scope="col">{MARKS[word]} {word}</th>' for word in VERDICTS)
     return _raw(
+        '<div class="scoreboard-table" tabindex="0" role="region" aria-label="Number of claims by paper and verdict">\n'
         f'<table class="table verdict-counts"><thead><tr><td></td>{head}<th scope="col">claims</th></tr></thead>\n'
-        f"<tbody>{''.join(rows)}</tbody></table>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
