@@ -9,6 +9,7 @@ from symlib import claims, records, sources
 
 sys.path.insert(0, str(records.ROOT / "book"))
 import commands
+import gallery
 import provenance
 import scoreboard
 import status
@@ -151,3 +152,17 @@ def test_reached_modules_follow_imports():
     found = {path.stem for path in sources.reached(sources.NOTEBOOKS / "bayesian.py")}
     assert {"bayesian", "evidence", "layers", "training", "masks"} <= found
     assert "swap_costs" not in found
+
+
+def test_pages_get_the_figures_and_verdicts_that_they_ask_for(verdicts):
+    cell = code("plot()", nbformat.v4.new_output("display_data", {"image/png": "aGVsbG8="}))
+    cell.metadata["mystnb"] = {"figure": {"name": "fig-one"}}
+    page = "![one](_generated/fig-one.png)"
+    assert gallery.pictures([page, "no figure"], [notebook(cell)]) == {"fig-one.png": b"hello"}
+    with pytest.raises(ValueError, match="no notebook has a figure named fig-two"):
+        gallery.pictures(["![two](_generated/fig-two.png)"], [notebook(cell)])
+    first = verdicts[0]
+    text = gallery.with_verdicts(f"It is {{verdict}}`{first.claim.id}`, {{ours}}`{first.claim.id}` nats.", verdicts)
+    assert first.word in text and first.ours.split()[0] in text and "{" not in text
+    with pytest.raises(ValueError, match="asks for the claim 'B:none'"):
+        gallery.with_verdicts("{verdict}`B:none`", verdicts)
