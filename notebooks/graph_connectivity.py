@@ -39,7 +39,7 @@
 # %% [markdown]
 # ## Parameters
 #
-# The defaults finish on a laptop. `make run NB=graph_connectivity PROFILE=cpu` runs the paper's network on PubMed.
+# The defaults finish on a laptop. `make run NB=graph_connectivity PROFILE=cpu` runs the paper's network on PubMed, `cpu-further` zeros, syre and the warm-ups of appendix E.
 
 # %% tags=["parameters"]
 profile = "quick"  # quick | cpu | paper | custom
@@ -104,6 +104,15 @@ plots.curve_panels(kept.table, shown, printed, title(**kept.config))
 
 # %% tags=["nbval-ignore-output"]
 verdict_table(verdicts(kept))
+
+# %% [markdown]
+# Zeros, syre and shorter warm-ups, from the largest run that has them:
+
+# %% tags=["nbval-ignore-output"]
+recorded = [live, *records.find("graph_connectivity")]
+further = max([r for r in recorded if "w-asym 0" in r.config["variants"]], key=claims.weight)
+print(title(**further.config))
+verdict_table(verdicts(further))
 
 # %% [markdown]
 # ## What the activation does

@@ -189,17 +189,17 @@ def appendix_a(results: Path = records.RESULTS) -> pd.DataFrame:
 
 
 def readings(results: Path = records.RESULTS) -> pd.DataFrame:
-    """Judge the two readings of missing symmetry in every architecture whose controls were run.
+    """Judge the two readings of missing symmetry in every architecture, each control by its largest run.
 
     Returns:
         The rows of `variants.judged` that a reading predicts something of, with the architecture and the profile.
     """
     rows = []
     for row in (replace(ROWS[0], study="controls", needs={"dataset": "mnist", "width": 512}), *ROWS[1:4]):
-        judge = import_module(f"symlib.studies.{row.study}").verdicts
+        judge, seen = import_module(f"symlib.studies.{row.study}").verdicts, set()
         for kept in row.records(results):
             found = judge(kept)
-            if len(read := found[found["reading"] != "-"]):
-                rows.append(read.assign(architecture=row.name, profile=kept.config["profile"]))
-                break
+            new = found[(found["reading"] != "-") & ~found["variant"].isin(seen)]
+            seen |= set(new["variant"])
+            rows.append(new.assign(architecture=row.name, profile=kept.config["profile"]))
     return pd.concat(rows, ignore_index=True)
