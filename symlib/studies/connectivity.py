@@ -46,14 +46,14 @@ class Row:
     lines: Mapping[str, str]
     orderings: Sequence[tuple[str, str]] = ORDERINGS
 
-    def records(self, results: Path = records.RESULTS) -> list[Record]:
+    def kept(self, results: Path = records.RESULTS) -> list[Record]:
         """Return the kept records, those that say most first."""
         fitting = [r for r in records.find(self.study, results) if self.needs.items() <= r.config.items()]
         return sorted(fitting, key=weight, reverse=True)
 
     def record(self, results: Path = records.RESULTS) -> Record | None:
         """Return the kept record that says most, or None."""
-        return next(iter(self.records(results)), None)
+        return next(iter(self.kept(results)), None)
 
 
 _VARIANTS = {
@@ -197,7 +197,7 @@ def readings(results: Path = records.RESULTS) -> pd.DataFrame:
     rows = []
     for row in (replace(ROWS[0], study="controls", needs={"dataset": "mnist", "width": 512}), *ROWS[1:4]):
         judge, seen = import_module(f"symlib.studies.{row.study}").verdicts, set()
-        for kept in row.records(results):
+        for kept in row.kept(results):
             found = judge(kept)
             new = found[(found["reading"] != "-") & ~found["variant"].isin(seen)]
             seen |= set(new["variant"])
