@@ -51,7 +51,7 @@
 # %% [markdown]
 # ## Parameters
 #
-# The defaults finish on a laptop. `make run NB=bayesian PROFILE=cpu` trains the paper's MLPs on a part of CIFAR-10; the profiles `cpu-resnet` and `cpu-mnist` have the other networks, and those that begin with `paper` the paper's settings, which need a GPU: `paper`, `paper-resnet`, `paper-mnist`, `paper-cifar100` and `paper-cifar100-layer`. They train on 45,000 of the 50,000 images of CIFAR (54,000 of the 60,000 of MNIST), as everywhere in this book; the paper's Bayesian networks saw all.
+# The defaults finish on a laptop. `make run NB=bayesian PROFILE=cpu` trains the paper's MLPs on a part of CIFAR-10; `cpu-controls` and `cpu-orientation` have the other rows, `cpu-resnet` and `cpu-mnist` the other networks, and those that begin with `paper` the paper's settings, which need a GPU: `paper`, `paper-resnet`, `paper-mnist`, `paper-cifar100` and `paper-cifar100-layer`. They train on 45,000 of the 50,000 images of CIFAR (54,000 of the 60,000 of MNIST), as everywhere in this book; the paper's Bayesian networks saw all.
 
 # %% tags=["parameters"]
 profile = "quick"  # quick | cpu | paper | custom
@@ -98,7 +98,9 @@ from symlib.studies.bayesian import finals
 
 recorded = [live, *records.find("bayesian")]
 mlps = [r for r in recorded if r.config["network"] == "mlp"]
-kept = max(mlps, key=lambda r: (claims.weight(r), r.config["dataset"] == "cifar10"))
+mlps.sort(key=lambda r: (claims.weight(r), r.config["dataset"] == "cifar10"))
+kept = [r for r in mlps if len(r.config["depths"]) > 1 or r is live][-1]
+controls = [r for r in mlps if "quiet" in r.config["variants"]][-1]
 title = "{dataset}, {network}, width {width:g}, {n_images:,} images, {epochs} epochs ({profile})"
 print(title.format(**kept.config))
 
@@ -112,32 +114,33 @@ print(plots.finals_table(finals(kept), kept.config))
 
 # %% mystnb={"figure": {"caption": "Training loss with one draw of weights an image, test loss and test accuracy with several draws, over epochs: means of networks, with bands of one standard deviation.", "name": "fig-bayesian-curves"}, "image": {"alt": "Line charts over epochs, in rows training loss, test loss and test accuracy, one column for each depth, one colour and marker for each kind of network."}}
 rows = ("standard", "w-asym", "w-asym 0", "syre", "quiet", "drowned", "w-asym loud")
-compared = [v for v in rows if v in kept.config["variants"]]
-plots.curves(kept.table, compared, title.format(**kept.config))
+compared = [v for v in rows if v in controls.config["variants"]]
+plots.curves(controls.table, compared, title.format(**controls.config))
 
 # %% [markdown]
 # ## Are they calibrated?
 
 # %% mystnb={"figure": {"caption": "How often the networks are right when they are so confident, in 15 bins of confidence; larger symbols stand for more predictions. On the dashed line confidence is what it says.", "name": "fig-bayesian-reliability"}, "image": {"alt": "Reliability diagram: the share of right predictions against confidence, both from 0 to 1, one line for each kind of network, and the diagonal."}}
-rows = ("standard", "w-asym", "quiet", "ensemble", "laplace")
-shown = [v for v in rows if v in kept.config["variants"]]
-depth = kept.config["depths"][0]
-plots.reliability_diagram(kept.about["reliability"], depth, shown, title.format(**kept.config))
+rows = ("standard", "w-asym", "quiet", "drowned")
+shown = [v for v in rows if v in controls.config["variants"]]
+depth = controls.config["depths"][-1]
+said = title.format(**controls.config) + f", depth {depth}"
+plots.reliability_diagram(controls.about["reliability"], depth, shown, said)
 
 # %% [markdown]
 # ## Symmetry or noise?
 #
-# What the controls say, at every depth at which W-asymmetric networks are more accurate than standard ones.
+# What the controls of the largest run that has them say, at every depth at which W-asymmetric networks are more accurate than standard ones.
 
 # %% tags=["nbval-ignore-output"]
 from symlib.studies.bayesian import readings
 
-print(plots.readings_table(readings(kept)))
+print(plots.readings_table(readings(controls)))
 
 # %% [markdown]
 # ## Other recorded runs
 #
-# ResNets and MNIST, as far as they were run.
+# Controls, rows for orientation, ResNets and MNIST, as far as they were run.
 
 # %% tags=["nbval-ignore-output"]
 for other in recorded:
@@ -174,4 +177,4 @@ print(claims.scoreboard_text(board))
 # ## Where these numbers come from
 
 # %% tags=["nbval-ignore-output"]
-print(records.origin({"shown": kept, "live": live}))
+print(records.origin({"shown": kept, "controls": controls, "live": live}))
