@@ -178,7 +178,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
-    except BuildError as error:
+    except (BuildError, ValueError) as error:  # a changed record, or a page that asks for what is not there
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("stopped")
