@@ -35,13 +35,14 @@ $(READY): pyproject.toml constraints.txt
 book: $(READY)  ## run the notebooks (quick profile) and build the book
 	@$(BIN)/python book/build.py
 
-test: $(READY)  ## lint, unit tests, every notebook against its stored outputs, strict book
+test: $(READY)  ## lint, unit tests, every notebook against its stored outputs, strict book, every page in a browser
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check -q .
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests symlib
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --nbval --nbval-kernel-name python3 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg $(NOTEBOOKS)
 	@$(BIN)/python book/build.py --committed
+	@$(BIN)/python book/browse.py _build/committed/html
 
 run: $(READY)  ## run one notebook: make run NB=<name> [PROFILE=quick|cpu|paper] [P="-p name value"]
 	@test -n "$(NB)" || { echo "Which notebook? make run NB=<name>, one of:" \

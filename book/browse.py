@@ -85,6 +85,10 @@ CHOOSE = """(() => {
 })()"""
 
 
+class NoBrowser(ValueError):
+    """There is no browser on this machine, or none that starts."""
+
+
 class Browser:
     """One tab of a browser, spoken to by the DevTools protocol."""
 
@@ -145,12 +149,12 @@ async def browser() -> AsyncIterator[Browser]:
     """Start a browser whose every request by name fails.
 
     Raises:
-        ValueError: If there is no browser.
+        NoBrowser: If there is none.
     """
     program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if program is None:
-        raise ValueError("no Chromium or Chrome found: install one to have the pages looked at")
-    with tempfile.TemporaryDirectory() as profile:
+        raise NoBrowser("no Chromium or Chrome found: install one to have the pages looked at")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", "--no-first-run"]
         offline = ["--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking", "--disable-sync"]
         command = [program, *options, *offline, f"--user-data-dir={profile}", "about:blank"]
@@ -176,7 +180,7 @@ async def _tab(session: aiohttp.ClientSession, told: Path) -> str:
                 if pages := [p for p in await answer.json() if p["type"] == "page"]:
                     return pages[0]["webSocketDebuggerUrl"]
         await asyncio.sleep(0.1)
-    raise ValueError(f"the browser did not start within {PATIENCE} seconds")
+    raise NoBrowser(f"the browser did not start within {PATIENCE} seconds")
 
 
 async def look(tab: Browser, page: Path) -> tuple[list[str], dict]:
@@ -241,6 +245,6 @@ async def browse(html: Path) -> list[str]:
 if __name__ == "__main__":
     try:
         stumbles = asyncio.run(browse(Path(sys.argv[1]).resolve()))
-    except ValueError as error:
-        sys.exit(str(error))
+    except NoBrowser as error:
+        sys.exit(print(f"The pages were not opened: {error}"))  # not this book's fault
     sys.exit("\n".join(stumbles) if stumbles else 0)

@@ -19,6 +19,7 @@ from pathlib import Path
 import gallery
 import nbformat
 import provenance
+import reference
 import scoreboard
 import status
 
@@ -113,6 +114,7 @@ def stage(source: Path, notebooks: list[Path]) -> None:
     kept, read = provenance.by_table(), {path.stem: nbformat.read(path, as_version=4) for path in notebooks}
     for name, notebook in read.items():
         nbformat.write(provenance.annotated(notebook, name, kept), source / "notebooks" / f"{name}.ipynb")
+    reference.add_to(source, ROOT / "symlib")
     verdicts = claims.scoreboard()
     pages = {
         "scoreboard": scoreboard.page(verdicts),

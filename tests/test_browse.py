@@ -64,5 +64,5 @@ def test_without_a_browser_the_message_says_so(monkeypatch):
         async with browse.browser():
             pass
 
-    with pytest.raises(ValueError, match="no Chromium or Chrome found"):
+    with pytest.raises(browse.NoBrowser, match="no Chromium or Chrome found"):
         asyncio.run(start())

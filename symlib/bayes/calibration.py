@@ -26,7 +26,7 @@ class Reliability:
 
     @property
     def error(self) -> Tensor:
-        """Expected calibration error, shape (M,): mean distance of confidence and accuracy, by count.
+        """Expected calibration error, the mean distance of confidence and accuracy by count, shape (M,).
 
         Source: Guo et al. (2017); Lim et al. (2024), Table 2, with 15 bins.
         """

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def centre_swap_costs(centres: Tensor, mu: float = 1.0) -> Tensor:
-    """Return 2 |v_i - v_j|^2 / mu, what swap costs approach when trainable weights are small and S_i is close to mu I.
+    """Return `2 |v_i - v_j|^2 / mu`: where swap costs go when trainable weights are small and S_i is close to mu I.
 
     Args:
         centres: v_i, shape (m, k).

@@ -21,8 +21,8 @@ TOLERANCE = 1e-7  # of an objective through the activation, up to which it is mi
 def class_distances(draws: Tensor, D: Tensor, F: Tensor, moments: Moments, penalty: float) -> Tensor:
     """Return how far functions of neuron j are from the class of neuron i, before the activation, for all pairs.
 
-    The distance of a function g from the class of neuron i is the mean of (g(x) - (f_i + d_i * w).x - b)^2 over the
-    inputs, taken at the w and b for which this mean plus penalty * |w|^2 is smallest. Without a penalty a neuron
+    The distance of a function g from the class of neuron i is the mean of `(g(x) - (f_i + d_i * w).x - b)^2` over the
+    inputs, taken at the w and b for which this mean plus `penalty * |w|^2` is smallest. Without a penalty a neuron
     without pinned entries comes to every function, however far away, and all standard and syre neurons would have one
     class.
 

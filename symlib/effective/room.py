@@ -35,7 +35,7 @@ def least_gap(spacing: float, moved: float, mu: float = 1.0) -> float:
 
     Args:
         spacing: s, distance of the two closest centres.
-        moved: r, largest |a_i - v_i|.
+        moved: r, largest `|a_i - v_i|`.
         mu: Every S_i is this multiple of the identity, in (0, 1].
 
     Raises:
