@@ -97,6 +97,16 @@ shown = [v for v in in_table_1 if v in kept.config["variants"]]
 plots.curve_panels(kept.table, shown, printed, title(**kept.config))
 
 # %% [markdown]
+# Loss and accuracy need not tell the same. A network that is trained to the end on few nodes is too sure of its answers, wrong ones included, and the average of two is less sure: the loss halfway may lie *below* that of the ends, a negative barrier, while accuracy falls. Then the loss says nothing about whether the two are connected, and
+# the drop in accuracy is what to look at.
+
+# %% tags=["nbval-ignore-output"]
+means = pairs(kept).groupby(["variant", "method"], sort=False)
+means = means[["end_loss", "barrier", "end_accuracy", "drop"]].mean().round(3)
+means.columns = ["loss of ends", "barrier", "accuracy of ends (%)", "drop (points)"]
+means
+
+# %% [markdown]
 # ## Is it the missing symmetry?
 #
 # Readings and rule are those of the [controls for MLPs](controls.ipynb), written down before any of these networks was trained on a citation graph. The anchor, which has every symmetry, tests whether their absence is *needed*; zeros, which leave no

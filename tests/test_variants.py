@@ -48,6 +48,8 @@ def test_verdicts_follow_the_rule(values, anchor, zeros):
 def test_nothing_is_decided_where_there_is_nothing_to_remove():
     level = {"standard": [0.11, 0.10, 0.12], "w-asym": [0.13, 0.12, 0.14], "anchor": [0.21, 0.2, 0.22]}
     assert verdict(level)["verdict"] == "undecided"
+    below = {"standard": [-0.4, -0.41, -0.39], "w-asym": [-0.6, -0.61, -0.59], "anchor": [-0.58, -0.6, -0.59]}
+    assert verdict(below)["verdict"] == "undecided"  # a loss that falls on the way is no barrier
     # Twice as far from the W-asymmetric barrier as from nothing, and yet no share of it is gone.
     assert verdict(USUAL | {"anchor": [2.0, 2.1, 1.9]})["verdict"] == "supports"
 

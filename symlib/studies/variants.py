@@ -262,10 +262,11 @@ def judged(pairs: pd.DataFrame, predicted: Mapping[str, Prediction]) -> pd.DataF
         W-asymmetric one); means over judged pairs of barrier, end_loss, end_accuracy, removed and beyond, with the
         95 % confidence half-width of the last, ci; p_more and p_less (of more and less than half removed); reading, and
         verdict on it: "supports", "undermines" or "undecided", "-" without prediction. All is undecided unless the
-        standard barrier is above the W-asymmetric one.
+        standard barrier is above the W-asymmetric one and above 0: where there is none, nothing can be removed.
     """
     apart = pairs.loc[pairs["variant"] == W_ASYM, "excess"].dropna().to_numpy()
-    decidable = p_above(-apart, 0) < ALPHA  # half of what lies between the two
+    standard = pairs.loc[pairs["variant"] == STANDARD, "barrier"].dropna().to_numpy()
+    decidable = max(p_above(-apart, 0), p_above(standard, 0)) < ALPHA  # apart: half of what lies between the two
     rows = []
     for variant, table in pairs.groupby("variant", sort=False):
         whole = table.dropna(subset=["excess"])
