@@ -22,11 +22,9 @@ def swap_panels(data: Mapping) -> Figure:
     """
     networks, pair = data["networks"], data["pair"]
     figure = plt.figure(figsize=(7.6, 5.0), layout="constrained")
-    panels = figure.subplot_mosaic(
-        [[f"costs {n}" for n in range(len(networks)) for _ in pair]]
-        + [[f"weights {n} {i}" for n in range(len(networks)) for i in pair]],
-        height_ratios=[2, 1],
-    )
+    above = [f"costs {n}" for n in range(len(networks)) for _ in pair]
+    below = [f"weights {n} {i}" for n in range(len(networks)) for i in pair]
+    panels = figure.subplot_mosaic([above, below], height_ratios=[2, 1])
     for n, network in enumerate(networks):
         panels[f"costs {n}"].set_title(intervention_look(network["name"]).label, fontsize="medium", loc="left")
         _heat_map(panels[f"costs {n}"], np.array(network["swap"]), pair)

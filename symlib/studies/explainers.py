@@ -235,7 +235,7 @@ def summary(found: dict) -> pd.DataFrame:
 def _spread(swap: list[list[float]]) -> list[tuple[str, float]]:
     roots = torch.tensor(swap)
     pairs = roots[*torch.triu_indices(*roots.shape, 1)]
-    return [("median", float(pairs.median())), ("smallest", float(pairs.min()))]
+    return [("median", float(pairs.quantile(0.5))), ("smallest", float(pairs.min()))]
 
 
 def rounded(values: Tensor, decimals: int, kind: type = float) -> list:
