@@ -109,7 +109,8 @@ def test_page_holds_the_data_as_json_that_cannot_end_its_element(record):
         )
     labels = [n["label"] for n in payload(embedded("swaps", record.about["swaps"], "fig"))["networks"]]
     assert labels == ["standard", "W-asymmetric, σ_F = 0", "W-asymmetric, σ_F = 1"]
-    assert payload(embedded("scale", {"centre": "</script>"}, "fig")) == {"centre": "</script>"}
+    hostile = embedded("scale", {"centre": "</script>"}, "fig")
+    assert hostile.count("<") == 4 and payload(hostile) == {"centre": "</script>"}
 
 
 @pytest.mark.parametrize(
