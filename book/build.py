@@ -134,7 +134,8 @@ def stage(source: Path, notebooks: list[Path]) -> None:
 
 def render(source: Path, work: Path, html: Path) -> None:
     """Render the staged sources, where any warning is an error, unless the same pages are already there."""
-    key = digest(files(source, ROOT / "constraints.txt", ROOT / "book" / "build.py"))
+    # The reference is made from the docstrings of the library.
+    key = digest(files(source, ROOT / "symlib", ROOT / "constraints.txt", ROOT / "book" / "build.py"))
     if holds(html / ".key", key):
         print("book up to date")
         return

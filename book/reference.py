@@ -72,13 +72,12 @@ class Library:
     def used(self, tree: ast.AST, names: Mapping[str, str]) -> set[str]:
         """Return the full names of the objects that a piece of program mentions, `names` being what it can see."""
         nodes = list(ast.walk(tree))
-        dots = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
-        before_dots = {id(node.value) for node in dots}
-        alone = [node for node in nodes if isinstance(node, ast.Name) and id(node) not in before_dots]
-        said = {names[node.id] for node in alone if node.id in names}
-        said |= {f"{names[node.value.id]}.{node.attr}" for node in dots if node.value.id in names}
+        plain = [node for node in nodes if isinstance(node, ast.Name) and node.id in names]
+        dots = [node for node in nodes if isinstance(node, ast.Attribute) and node.value in plain]
+        said = {names[node.id] for node in plain} | {f"{names[node.value.id]}.{node.attr}" for node in dots}
         # A module that is handed on, as in a list of modules, is used as a whole.
-        handed_on = {name for module in said & self.trees.keys() for name in self.entries(module)}
+        alone = {names[node.id] for node in plain if node not in [dot.value for dot in dots]}
+        handed_on = {name for module in alone & self.trees.keys() for name in self.entries(module)}
         return said & self.objects.keys() | handed_on
 
     @cached_property
