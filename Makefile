@@ -13,7 +13,7 @@ BIN := .venv/bin
 READY := .venv/ready
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 
-.PHONY: help book test run scoreboard data record clean
+.PHONY: help book pdf test run scoreboard data record clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -34,6 +34,9 @@ $(READY): pyproject.toml constraints.txt
 
 book: $(READY)  ## run the notebooks (quick profile) and build the book
 	@$(BIN)/python book/build.py
+
+pdf: book  ## the whole book as one PDF (needs Chromium or Chrome)
+	@$(BIN)/python book/pdf.py _build/html _build/book.pdf
 
 test: $(READY)  ## lint, unit tests, every notebook against its stored outputs, strict book, every page in a browser
 	$(BIN)/python -m ruff check .

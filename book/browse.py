@@ -153,7 +153,7 @@ async def browser() -> AsyncIterator[Browser]:
     """
     program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if program is None:
-        raise NoBrowser("no Chromium or Chrome found: install one to have the pages looked at")
+        raise NoBrowser("no Chromium or Chrome found: install one of them")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", "--no-first-run"]
         offline = ["--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking", "--disable-sync"]

@@ -31,6 +31,21 @@ def test_uses_follow_names_and_dots(library):
     assert library.used(tree, reference.imported(tree)) == {"symlib.claims.load", "symlib.seeds.seed"}
 
 
+def test_tables_of_functions_and_modules_that_are_handed_on_are_used(library):
+    tree = ast.parse("from symlib.population import INITIALISERS\nINITIALISERS.items()")
+    assert library.used(tree, reference.imported(tree)) == {"symlib.population.INITIALISERS"}
+    tree = ast.parse("from symlib import checkpoints, seeds\nrun([checkpoints]), seeds.seed")
+    found = library.used(tree, reference.imported(tree))
+    assert found == {"symlib.checkpoints.write", "symlib.checkpoints.read", "symlib.seeds.seed"}
+
+
+def test_comments_behind_fields_stand_in_the_entry():
+    text = "class Fit:\n    rest: Tensor  # |x - y|, shape (m,)\n    n: int = 0\n    @property\n    def size(self): ..."
+    shown = reference.entry("symlib.a.Fit", ast.parse(text).body[0], text.splitlines(), ["page"])
+    assert ":param rest: \\|x - y\\|, shape (m,)\n" in shown and ":param n:" not in shown
+    assert ".. autoproperty:: symlib.a.Fit.size\n" in shown and "Used on: :doc:`/notebooks/page`\n" in shown
+
+
 def test_functions_lead_to_the_pages_that_reach_them_soonest(library):
     found = library.nearest({"one": {"symlib.studies.bayesian.run"}, "two": {"symlib.bayes.evidence.divergence"}})
     assert found["symlib.bayes.evidence.divergence"] == ["two"]
