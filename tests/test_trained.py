@@ -74,7 +74,7 @@ def test_nothing_is_trained_twice_and_more_epochs_go_on(tmp_path, monkeypatch):
         once = snapshot(folder, config.family(PINNED), 6, 2)
     epochs = []
     run_epoch = module.train.__globals__["_run_epoch"]
-    monkeypatch.setitem(module.train.__globals__, "_run_epoch", lambda *a: epochs.append(a[-1]) or run_epoch(*a))
+    monkeypatch.setitem(module.train.__globals__, "_run_epoch", lambda *a: epochs.append(a[-2]) or run_epoch(*a))
     with trained(config, [PINNED]):
         assert epochs == []
     longer = small(networks=str(tmp_path), epochs=3)
