@@ -4,12 +4,11 @@
 CIFAR-10's size, batches of 250, both ways in turns; then ten small networks batched and one after another.
 """
 
-import statistics
-import time
 from collections.abc import Callable
 from unittest.mock import patch
 
 import torch
+from connectivity import medians
 
 from symlib.asymmetry import Asymmetry, Standard, constraint
 from symlib.bayes.evidence import Evidence, divergence
@@ -19,7 +18,7 @@ from symlib.population import Population, initialise
 from symlib.presets import LIM_BAYES_MLP
 from symlib.training import CROSS_ENTROPY, Objective, Recipe, train
 
-BATCH, STEPS, ROUNDS, RANK = 250, 10, 5, 4
+BATCH, STEPS, RANK = 250, 10, 4
 WIDE, SMALL = (3072, *[256] * 8, 10), (64, *[32] * 12, 10)
 
 
@@ -27,19 +26,6 @@ def networks(widths: tuple[int, ...], asymmetry: Asymmetry, n: int = 1) -> Popul
     """Return untrained MLPs."""
     model = MLP(widths, relu)
     return initialise(model, constraint(model, asymmetry, 0), range(n))
-
-
-def medians(sides: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Run all sides in turns and return the median seconds of each."""
-    for run in sides.values():
-        run()  # warm up
-    found: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, run in sides.items():
-            started = time.perf_counter()
-            run()
-            found[name].append(time.perf_counter() - started)
-    return {name: statistics.median(times) for name, times in found.items()}
 
 
 def trained(population: Population, objective: Objective) -> Callable[[], object]:
@@ -90,7 +76,7 @@ def main() -> None:
     for way in ("in turn", "batched"):
         run = trained(small, objective)
         sides[way] = lambda run=run, way=way: _with(way == "batched", run)
-    took = medians(sides, 3)
+    took = medians(sides)
     ratio = took["in turn"] / took["batched"]
     print(f"ten MLPs with 12 hidden layers of 32 units: {ratio:.1f} times as fast batched as in turn")
 

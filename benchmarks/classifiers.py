@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from symlib.data.dataset import Split
 from symlib.data.torchvision_import import torchvision
 from symlib.seeds import seed
-from symlib.studies.classifier_population import ClassifierPopulation, build, images, recipes, run, start
+from symlib.studies.classifier_population import ClassifierPopulation, build, images, recipes, run, small, start
 from symlib.training import train
 
 ROUNDS = 3
@@ -31,32 +31,18 @@ TIMED = {8: 2, 16: 1, 32: 1}  # epochs that are timed, by pixels a side
 
 def population(side: int, **changes: object) -> ClassifierPopulation:
     """Return the population of the profile cpu at so many pixels a side, with one length for all networks."""
-    return ClassifierPopulation.checked(
-        {
-            "profile": "custom",
-            "dataset": "cifar10",
-            "side": side,
-            "n_images": 2000,
-            "width": 0.5,
-            "kinds": ["w-asym"],
-            "n_networks": NETWORKS,
-            "per_shard": NETWORKS,
-            "lr": [0.001, 0.1],
-            "weight_decay": [1e-5, 0.1],
-            "label_smoothing": [0.0, 0.2],
-            "epochs": [float(TIMED[side])] * 2,
-            "peak": 0.5,
-            "batch_size": 128,
-            "sigma_F": 2.0,
-            "mask_seed": 0,
-            "base_seed": 0,
-            "workers": 1,
-            "scheduler": "",
-            "device": "cpu",
-            "out": "",
-        }
-        | changes
-    )
+    own = {
+        "profile": "custom",
+        "dataset": "cifar10",
+        "side": side,
+        "n_images": 2000,
+        "per_shard": NETWORKS,
+        "lr": [0.001, 0.1],
+        "epochs": [float(TIMED[side])] * 2,
+        "peak": 0.5,
+        "batch_size": 128,
+    }
+    return ClassifierPopulation.checked(small("", ["w-asym"], NETWORKS).model_dump() | own | changes)
 
 
 class Items(Dataset):

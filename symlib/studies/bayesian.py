@@ -31,8 +31,8 @@ from symlib.bayes.prediction import ensemble, predict
 from symlib.claims import ALPHA, p_above
 from symlib.config import Config
 from symlib.data.augmentation import LIM_BAYES
-from symlib.data.dataset import Dataset, Split
-from symlib.data.images import load, verify
+from symlib.data.dataset import Dataset
+from symlib.data.images import verify
 from symlib.networks.mlp import MLP, relu
 from symlib.networks.resnet import ResNet
 from symlib.population import Population, initialise
@@ -41,6 +41,7 @@ from symlib.records import Record
 from symlib.seeds import seed
 from symlib.studies.mode_connectivity import Positive
 from symlib.studies.resnet_connectivity import Rate, table_11_counts
+from symlib.studies.resnet_connectivity import images as first_images
 from symlib.studies.shards import joined_facts, joined_record, refuse_missing_device, run_shards
 from symlib.training import CROSS_ENTROPY, Objective, Recipe, train
 
@@ -263,11 +264,10 @@ def images(config: Bayesian) -> Dataset:
     Raises:
         ValueError: If the data set has fewer.
     """
-    data = load(config.dataset)
+    data = first_images(config)
     if config.n_images > (n := len(data.train.y)):
         raise ValueError(f"n_images is {config.n_images}, but {config.dataset} has {n} training images")
-    first = Split(data.train.x[: config.n_images], data.train.y[: config.n_images])
-    return Dataset(data.name, first, data.test, data.sha256).to(config.device)
+    return data
 
 
 def measure(
