@@ -2,8 +2,8 @@
 
 `python book/browse.py _build/html` needs Chromium or Chrome. It looks for errors in the console, requests to elsewhere,
 formulas that were not set, pictures without content or words, links that lead nowhere, headings out of order, faint
-text, light and dark, and pages that scroll sideways on a telephone. Then it searches for a theorem and chooses among
-the rows of the scoreboard.
+text, light and dark, paths of this machine, and pages that scroll sideways on a telephone. Then it searches for a
+theorem and chooses among the rows of the scoreboard.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from urllib.parse import unquote, urldefrag
 import aiohttp
 from tqdm import tqdm
 
+ROOT = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PHONE, DESKTOP = (390, 844), (1280, 900)
 PATIENCE = 30  # seconds for one page
@@ -70,6 +71,7 @@ CONTRAST = """(theme => {
   }
   return [...faint];
 })"""
+NAMED = f"document.body.textContent.includes({json.dumps(str(ROOT))})"
 SIDEWAYS = f"document.documentElement.scrollWidth - {PHONE[0]}"
 SEARCH = """new Promise(done => {
   const look = () => document.querySelectorAll("#search-results li a").length;
@@ -194,6 +196,7 @@ async def look(tab: Browser, page: Path) -> tuple[list[str], dict]:
     wrong += [f"picture without content: {source}" for source in seen["empty"]]
     wrong += [f"picture without words: {source}" for source in seen["wordless"]]
     wrong += ["a heading skips a level"] * seen["skipped"]
+    wrong += [f"names {ROOT}, a path of this machine"] * await tab.value(NAMED)
     for theme in ("light", "dark"):
         faint = await tab.value(f'{CONTRAST}("{theme}")')
         wrong += [f"faint text in {theme} mode: {element}" for element in faint]

@@ -20,6 +20,7 @@ FAULTS = {
     '<img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=" alt="">': "picture without words",
     "<h4>Deep</h4>": "a heading skips a level",
     '<p style="color:#aaa;background:#fff">faint</p>': "faint text in light mode",
+    f"<p>kept in {ROOT}/runs</p>": "a path of this machine",
     '<div style="width:900px">wide</div>': "pixels sideways at a width of 390",
 }
 
