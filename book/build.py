@@ -112,10 +112,11 @@ def stage(source: Path, notebooks: list[Path]) -> None:
         shutil.copy(ROOT / name, source)
     (source / "notebooks").mkdir()
     kept, read = provenance.by_table(), {path.stem: nbformat.read(path, as_version=4) for path in notebooks}
-    for name, notebook in read.items():
-        nbformat.write(provenance.annotated(notebook, name, kept), source / "notebooks" / f"{name}.ipynb")
-    reference.add_to(source, ROOT / "symlib")
     verdicts = claims.scoreboard()
+    for name, notebook in read.items():
+        page = scoreboard.headed(provenance.annotated(notebook, name, kept), name, verdicts)
+        nbformat.write(page, source / "notebooks" / f"{name}.ipynb")
+    reference.add_to(source, ROOT / "symlib")
     pages = {
         "scoreboard": scoreboard.page(verdicts),
         "counts": scoreboard.counts(verdicts),

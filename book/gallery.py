@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from nbformat import NotebookNode
-from scoreboard import MARKS, css
+from scoreboard import mark
 
 from symlib.claims import Verdict, unbroken
 
@@ -52,4 +52,4 @@ def _said(role: str, id: str, known: Mapping[str, Verdict]) -> str:
     verdict = known[id]
     if role == "ours":
         return unbroken(verdict.ours)
-    return f'<span class="verdict {css(verdict.word)}">{MARKS[verdict.word]} {verdict.word}</span>'
+    return mark(verdict.word, verdict.word)

@@ -1,18 +1,24 @@
-"""The scoreboard's table and its counts as HTML; `_static/scoreboard.js` lets readers choose among its rows."""
+"""The scoreboard's table, and its counts by paper and by page, as HTML.
+
+`_static/scoreboard.js` lets readers choose among the rows.
+"""
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
+import nbformat
 from commands import command
+from nbformat import NotebookNode
 
 from symlib.claims import PROFILES, VERDICTS, Verdict, unbroken
 
 MARKS = dict(zip(VERDICTS, ("✓", "◐", "✗", "–"), strict=True))
 PAPERS = {"A": "Neuron identifiability", "B": "Asymmetric networks"}
 PLACES = {"sec": "Section", "fig": "Figure", "prop": "Proposition", "lmc": "Connectivity", "tradeoff": "Trade-off"}
-COLUMNS = ("claim", "verdict", "profile", "n", "ours", "paper", "evidence")
+COLUMNS = ("claim", "verdict", "profile", "n", "ours", "paper", "p", "evidence")
 
 
 def page(verdicts: Sequence[Verdict]) -> str:
@@ -33,7 +39,7 @@ def counts(verdicts: Sequence[Verdict]) -> str:
     for paper, title in PAPERS.items():
         mine = [v for v in verdicts if _paper(v) == paper]
         tally = Counter(v.word for v in mine)
-        cells = "".join(f'<td><span class="verdict {css(word)}">{tally[word]}</span></td>' for word in VERDICTS)
+        cells = "".join(f'<td><span class="verdict {_css(word)}">{tally[word]}</span></td>' for word in VERDICTS)
         rows.append(f'<tr><th scope="row">paper {paper}: {title}</th>{cells}<td>{len(mine)}</td></tr>')
     head = "".join(f'<th scope="col">{MARKS[word]} {word}</th>' for word in VERDICTS)
     return _raw(
@@ -41,6 +47,25 @@ def counts(verdicts: Sequence[Verdict]) -> str:
         f'<table class="table verdict-counts"><thead><tr><td></td>{head}<th scope="col">claims</th></tr></thead>\n'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def headed(page: NotebookNode, name: str, verdicts: Sequence[Verdict]) -> NotebookNode:
+    """Return a page with the number of its claims by verdict below its title, if it has any.
+
+    Args:
+        page: Notebook that begins with its title.
+        name: Of its file, without ending.
+        verdicts: On all claims.
+    """
+    tally = Counter(v.word for v in verdicts if _page(v) == name)
+    if not tally:
+        return page
+    marks = " ".join(mark(word, f"{tally[word]} {word}") for word in VERDICTS if tally[word])
+    rows = f'<a href="../book/scoreboard.html#page={name}">on the scoreboard</a>'
+    told = f'<p class="claims-here">Claims of this page, {rows}: {marks}</p>'
+    first, *rest = page.cells
+    title, _, text = first.source.partition("\n")
+    return nbformat.from_dict(page | {"cells": [first | {"source": f"{title}\n\n{told}\n{text}"}, *rest]})
 
 
 def _raw(html: str) -> str:
@@ -54,6 +79,7 @@ def _filters(verdicts: Sequence[Verdict]) -> str:
         "section": [(s, s) for s in dict.fromkeys(_section(v) for v in verdicts)],
         "verdict": [(word, word) for word in VERDICTS],
         "profile": [(name, name) for name in PROFILES if any(v.profile == name for v in verdicts)],
+        "page": [(name, name.replace("_", " ")) for name in sorted({_page(v) for v in verdicts})],
     }
     selects = "".join(
         f'<label>{name} <select data-filter="{name}"><option value="">all</option>'
@@ -71,16 +97,32 @@ def _row(verdict: Verdict) -> str:
     page_link = f"../{claim.page.removesuffix('.ipynb').removesuffix('.md')}.html"
     cells = [
         f'<a href="{page_link}">{escape(claim.statement)}</a><br><code>{escape(claim.id)}</code>',
-        f'<span class="verdict {css(verdict.word)}">{MARKS[verdict.word]} {verdict.word}</span>',
+        mark(verdict.word, verdict.word),
         verdict.profile,
         str(verdict.n),
         escape(unbroken(verdict.ours)),
         escape(unbroken(claim.printed)),
+        _tests(verdict),
         _evidence(verdict),
     ]
-    data = {"paper": _paper(verdict), "section": _section(verdict), "verdict": verdict.word, "profile": verdict.profile}
+    data = {
+        "paper": _paper(verdict),
+        "section": _section(verdict),
+        "verdict": verdict.word,
+        "profile": verdict.profile,
+        "page": _page(verdict),
+    }
     attributes = "".join(f' data-{key}="{escape(value)}"' for key, value in data.items())
-    return f"<tr{attributes}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    # Told beside each cell where a narrow screen has no room for columns.
+    labelled = "".join(f'<td data-label="{label}">{cell}</td>' for label, cell in zip(COLUMNS, cells, strict=True))
+    return f"<tr{attributes}>{labelled}</tr>"
+
+
+def _tests(verdict: Verdict) -> str:
+    """Return the p-value that decides, over all comparisons with theirs."""
+    lines = "".join(f"<li>{escape(what)}: p = {p:.2g}</li>" for what, p in verdict.tests.items())
+    p = escape(unbroken(verdict.p))
+    return f"<details><summary>{p}</summary><ul>{lines}</ul></details>" if lines else p
 
 
 def _evidence(verdict: Verdict) -> str:
@@ -98,6 +140,10 @@ def _paper(verdict: Verdict) -> str:
     return verdict.claim.id.split(":")[0]
 
 
+def _page(verdict: Verdict) -> str:
+    return Path(verdict.claim.page).stem
+
+
 def _section(verdict: Verdict) -> str:
     """Return where in its paper a claim stands, "B Table 1" of "B:table1:...", say."""
     paper, place, _ = verdict.claim.id.split(":")
@@ -105,6 +151,10 @@ def _section(verdict: Verdict) -> str:
     return f"{paper} {PLACES.get(word, word.capitalize())} {number}".strip()
 
 
-def css(word: str) -> str:
-    """Return the class of a verdict's mark."""
+def mark(word: str, text: str) -> str:
+    """Return a text with the sign and the colour of a verdict."""
+    return f'<span class="verdict {_css(word)}">{MARKS[word]} {text}</span>'
+
+
+def _css(word: str) -> str:
     return word.replace(" ", "-")

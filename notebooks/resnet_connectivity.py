@@ -37,7 +37,7 @@
 profile = "quick"  # quick | cpu | paper | custom
 dataset = "digits"  # digits | cifar10
 depth = 8  # 8 | 20 | 32 | ...; paper 20
-width = 0.5  # multiple of 16, 32 and 64 channels; paper 1 and 8
+width = 0.5  # multiple of 16, 32 and 64 channels, from 0.5 for distinct masks; paper 1 and 8
 norm = "layer"  # layer | batch
 masks = "table 11"  # table 11 (its shares) | table 12 (width 8)
 n_pairs = 2  # pairs of networks per variant; paper at least 5

@@ -7,7 +7,7 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -64,74 +64,97 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Positive(_Strict):
+class _Rule(_Strict):
+    """What has to hold of a claim's quantity, as tests that all have to succeed."""
+
+    def tests(self, values: np.ndarray, found: Quantities) -> dict[str, float]:
+        """Return what is compared -> p-value, 0 or 1 where nothing is left to chance and NaN for a single value.
+
+        Args:
+            values: One per pair.
+            found: All quantities of the record, by name.
+        """
+        raise NotImplementedError
+
+    def holds(self, values: np.ndarray, found: Quantities) -> bool:
+        """Say whether every test succeeds."""
+        return all(p < ALPHA for p in self.tests(values, found).values())
+
+
+class Positive(_Rule):
     """The mean is above 0."""
 
     kind: Literal["positive"]
 
-    def holds(self, values: np.ndarray, found: Quantities) -> bool:
-        """Apply the rule to one value per pair."""
-        return p_above(values, 0) < ALPHA
+    def tests(self, values: np.ndarray, found: Quantities) -> dict[str, float]:
+        """Return one t-test."""
+        return {f"{_mean(values)} > 0": p_above(values, 0)}
 
 
-class Below(_Strict):
+class Below(_Rule):
     """The mean is below a bound."""
 
     kind: Literal["below"]
     bound: float
 
-    def holds(self, values: np.ndarray, found: Quantities) -> bool:
-        """Apply the rule to one value per pair."""
-        return p_above(-values, -self.bound) < ALPHA
+    def tests(self, values: np.ndarray, found: Quantities) -> dict[str, float]:
+        """Return one t-test."""
+        return {f"{_mean(values)} < {self.bound:g}": p_above(-values, -self.bound)}
 
 
-class Above(_Strict):
+class Above(_Rule):
     """The mean is above a bound."""
 
     kind: Literal["above"]
     bound: float
 
-    def holds(self, values: np.ndarray, found: Quantities) -> bool:
-        """Apply the rule to one value per pair."""
-        return p_above(values, self.bound) < ALPHA
+    def tests(self, values: np.ndarray, found: Quantities) -> dict[str, float]:
+        """Return one t-test."""
+        return {f"{_mean(values)} > {self.bound:g}": p_above(values, self.bound)}
 
 
-class Near(_Strict):
+class Near(_Rule):
     """The mean differs from a number, or from the mean of another quantity, by less than a margin, either way."""
 
     kind: Literal["near"]
     other: float | str
     margin: Annotated[float, Field(gt=0)]
 
-    def holds(self, values: np.ndarray, found: Quantities) -> bool:
-        """Apply two one-sided tests, so that few pairs cannot pass for equality."""
+    def tests(self, values: np.ndarray, found: Quantities) -> dict[str, float]:
+        """Return two one-sided tests, so that few pairs cannot pass for equality."""
         if isinstance(self.other, str):
-            other = found[self.other]
-            return max(p_below(values, other + self.margin), p_below(other - self.margin, values)) < ALPHA
-        low = Above(kind="above", bound=self.other - self.margin)
-        return low.holds(values, found) and Below(kind="below", bound=self.other + self.margin).holds(values, found)
+            other, name = found[self.other], f"{self.other} {_mean(found[self.other])}"
+            p = p_below(other - self.margin, values), p_below(values, other + self.margin)
+        else:
+            name = f"{self.other:g}"
+            p = p_above(values, self.other - self.margin), p_above(-values, -self.other - self.margin)
+        ends = f"{_mean(values)} > {name} - {self.margin:g}", f"{_mean(values)} < {name} + {self.margin:g}"
+        return dict(zip(ends, p, strict=True))
 
 
-class Increasing(_Strict):
+class Increasing(_Rule):
     """Each quantity has a smaller mean than the next."""
 
     kind: Literal["increasing"]
     order: Annotated[list[str], Field(min_length=2)]
 
-    def holds(self, values: np.ndarray, found: Quantities) -> bool:
-        """Apply the rule to every two neighbours."""
-        return all(p_below(found[low], found[high]) < ALPHA for low, high in pairwise(self.order))
+    def tests(self, values: np.ndarray, found: Quantities) -> dict[str, float]:
+        """Return Welch's test of every two neighbours."""
+        return {
+            f"{low} {_mean(found[low])} < {high} {_mean(found[high])}": p_below(found[low], found[high])
+            for low, high in pairwise(self.order)
+        }
 
 
-class Equal(_Strict):
+class Equal(_Rule):
     """All values are exactly one number."""
 
     kind: Literal["equal"]
     value: float
 
-    def holds(self, values: np.ndarray, found: Quantities) -> bool:
+    def tests(self, values: np.ndarray, found: Quantities) -> dict[str, float]:
         """Compare without tolerance."""
-        return bool((values == self.value).all())
+        return {f"every value is {self.value:g}": float((values != self.value).any())}
 
 
 class Printed(_Strict):
@@ -186,6 +209,15 @@ class Verdict:
     n: int  # values behind `ours`
     ours: str
     record: Record | None
+    tests: Mapping[str, float] = field(default_factory=dict)  # what was compared -> p-value
+
+    @property
+    def p(self) -> str:
+        """The largest p-value as text: "exact" where nothing was left to chance, a dash where nothing was tested."""
+        if not self.tests:
+            return "-"
+        values = np.array(list(self.tests.values()))
+        return "exact" if np.isin(values, (0, 1)).all() else p_text(values.max())  # NaN if one of them is
 
 
 def load(path: Path = CLAIMS) -> list[Claim]:
@@ -216,6 +248,7 @@ def judge(claim: Claim, kept: Sequence[Record]) -> Verdict:
     if best is None:
         return Verdict(claim, "not run", "-", 0, "-", None)
     values, profile = found[claim.quantity], best.config["profile"]
+    tests = claim.rule.tests(values, found) if len(values) else {}
     if not (len(values) and claim.rule.holds(values, found)):
         word = "not reproduced"
     elif PROFILES.index(profile) >= PROFILES.index(claim.full):
@@ -223,7 +256,7 @@ def judge(claim: Claim, kept: Sequence[Record]) -> Verdict:
     else:
         word = "reproduced at reduced scale"
     ours = _number(values.mean(), values.std(ddof=1) if len(values) > 1 else None) if len(values) else "diverged"
-    return Verdict(claim, word, profile, len(values), ours, best)
+    return Verdict(claim, word, profile, len(values), ours, best, tests)
 
 
 def weight(record: Record) -> tuple[int, int]:
@@ -257,9 +290,9 @@ def counts(verdicts: Sequence[Verdict]) -> str:
 
 
 def scoreboard_text(verdicts: Sequence[Verdict]) -> str:
-    """Return one aligned line per claim, `id  verdict  profile  n  ours  paper`, and the counts last."""
-    rows = [("id", "verdict", "profile", "n", "ours", "paper")]
-    rows += [(v.claim.id, v.word, v.profile, str(v.n), v.ours, v.claim.printed) for v in verdicts]
+    """Return one aligned line per claim, `id  verdict  profile  n  ours  paper  p`, and the counts last."""
+    rows = [("id", "verdict", "profile", "n", "ours", "paper", "p")]
+    rows += [(v.claim.id, v.word, v.profile, str(v.n), v.ours, v.claim.printed, v.p) for v in verdicts]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*lines, counts(verdicts)])
@@ -268,6 +301,19 @@ def scoreboard_text(verdicts: Sequence[Verdict]) -> str:
 def unbroken(number: str) -> str:
     """Return a number that stays on one line of a table."""
     return number.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def p_text(p: float) -> str:
+    """Return a p-value with as many digits as matter, a dash for NaN."""
+    if np.isnan(p):
+        return "-"
+    if p < 0.001:
+        return "< .001"
+    return "> .999" if p > 0.999 else f"{p:.2g}".removeprefix("0")
+
+
+def _mean(values: np.ndarray) -> str:
+    return _number(values.mean(), None)
 
 
 def _number(mean: float, sd: float | None) -> str:

@@ -34,7 +34,7 @@ def pinned_mask(name: str, shape: torch.Size, n_fix: int, whole_filters: bool, m
     if 0 < n_fix < units and comb(units, n_fix) < rows:
         raise ValueError(
             f"{name} has {rows} rows but only {comb(units, n_fix)} different masks with n_fix = {n_fix} of "
-            f"{units} {what}: choose a larger n_fix"
+            f"{units} {what}: choose n_fix nearer to half of them, or a wider network"
         )
     source = generator(mask_seed, "mask", name)
     order = torch.rand(rows, units, generator=source).argsort(dim=1)

@@ -166,3 +166,12 @@ def test_pages_get_the_figures_and_verdicts_that_they_ask_for(verdicts):
     assert first.word in text and first.ours.split()[0] in text and "{" not in text
     with pytest.raises(ValueError, match="asks for the claim 'B:none'"):
         gallery.with_verdicts("{verdict}`B:none`", verdicts)
+
+
+def test_pages_with_claims_count_them_below_their_title(verdicts):
+    page = notebook(nbformat.v4.new_markdown_cell("# Title\n\nWords."), code("1"))
+    first = scoreboard.headed(page, "resnet_connectivity", verdicts).cells[0].source
+    assert first.startswith("# Title\n\n<p") and first.endswith("</p>\n\nWords.")
+    mine = [v for v in verdicts if v.claim.page == "notebooks/resnet_connectivity.ipynb"]
+    assert sum(map(int, re.findall(r"[✓◐✗–] (\d+) ", first))) == len(mine) > 0
+    assert scoreboard.headed(page, "explainers", verdicts) == page

@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from symlib import claims, records
-from symlib.claims import CLAIMS, Below, Claim, Equal, Increasing, Positive, judge, load, scoreboard_text
+from symlib.claims import CLAIMS, Below, Claim, Equal, Increasing, Near, Positive, judge, load, scoreboard_text
 
 METHODS = ("standard", "git-rebasin", "activation-matching", "sigma-asym", "w-asym")
 
@@ -135,7 +135,7 @@ def test_committed_claims_are_well_formed_and_judged():
     found = claims.scoreboard()
     assert len(found) == len(load()) >= 8
     lines = scoreboard_text(found).splitlines()
-    assert lines[0].split() == ["id", "verdict", "profile", "n", "ours", "paper"]
+    assert lines[0].split() == ["id", "verdict", "profile", "n", "ours", "paper", "p"]
     assert len(lines) == len(found) + 2
     assert sum(int(part.split()[0]) for part in lines[-1].split(", ")) == len(found)
 
@@ -156,6 +156,24 @@ def test_rules_agree_with_a_t_test_by_hand():
     assert Below(kind="below", bound=2.2).holds(values, {})
     assert Equal(kind="equal", value=1).holds(np.array([1, 1]), {})
     assert not Increasing(kind="increasing", order=["a", "b"]).holds(values, {"a": values, "b": values + 0.2})
+
+
+def test_p_value_of_a_row_is_the_largest_of_its_tests():
+    """t = 2 with 3 degrees of freedom: p = 0.0697; a mean of 1 lies above 0 and, more clearly, below 4."""
+    values = np.array([1 - np.sqrt(1.5), 1.0, 1.0, 1 + np.sqrt(1.5)])
+    near = Near(kind="near", other=2, margin=2)
+    tests = near.tests(values, {})
+    assert [what.split(" ", 1)[1] for what in tests] == ["> 2 - 2", "< 2 + 2"]
+    assert list(tests.values()) == pytest.approx([0.0697, stats.t.cdf(-6, 3)], abs=1e-4)
+    other = Near(kind="near", other="b", margin=2).tests(values, {"b": values + 1})
+    assert all("b 2" in what for what in other) and max(other.values()) > max(tests.values())
+
+    def said(**tests):
+        return claims.Verdict(claim(BELOW), "not reproduced", "cpu", 4, "1", None, tests).p
+
+    assert said(low=0.0697, high=0.0046) == ".07"
+    assert (said(a=1e-9), said(a=1 - 1e-9), said(a=1.0)) == ("< .001", "> .999", "exact")
+    assert said(a=0.3, b=float("nan")) == said() == "-"
 
 
 def test_order_is_judged_by_welchs_test():

@@ -157,7 +157,7 @@ def test_finished_pairs_are_not_trained_again(tmp_path, monkeypatch):
         ({"variants": ["standard", "w-asim"]}, "variants.1"),
         ({"masks": "table 12"}, "Table 12 is for width 8"),
         ({"depth": 9}, "depth must be 6 n \\+ 2"),
-        ({"width": 0.25}, "different masks"),
+        ({"width": 0.25}, "6 different masks.*or a wider network"),
         ({"n_points": 4}, "n_points must be odd"),
     ],
 )

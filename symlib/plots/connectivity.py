@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from symlib.claims import ALPHA, Verdict, unbroken
+from symlib.claims import ALPHA, Verdict, p_text, unbroken
 from symlib.plots.style import METHODS, finished, legend_below, plain
 
 
@@ -116,14 +116,14 @@ def ordering_table(orderings: pd.DataFrame) -> pd.DataFrame:
         "architecture": orderings["architecture"],
         "order": [f"{low} < {high}" for low, high in zip(*ends, strict=True)],
         "difference (nats)": orderings["difference"].map("{:.3f}".format),
-        "p": orderings["p"].map("{:.1e}".format),
+        "p": orderings["p"].map(p_text),
         "holds": ["not tested" if np.isnan(p) else "yes" if p < ALPHA else "no" for p in orderings["p"]],
     }
     return pd.DataFrame(columns).set_index("architecture")
 
 
 def claim_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """Return claims beside what was found, one row each: paper, ours, n, profile and verdict."""
+    """Return claims beside what was found, one row each: paper, ours, n, profile, p and verdict."""
     rows = [
         {
             "claim": v.claim.statement,
@@ -131,6 +131,7 @@ def claim_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
             "ours": unbroken(v.ours),
             "n": v.n,
             "profile": v.profile,
+            "p": unbroken(v.p),
             "verdict": v.word,
         }
         for v in verdicts
