@@ -1,5 +1,7 @@
 """Lines below figures and tables that say which record they show, how large it is, and how to make it again.
 
+Below its parameters a page says how to run it with others.
+
 Which records a cell shows follows from its code: those that its variables were computed from. A variable holds what
 the notebook's last cell prints of it, hashes included, or all records of the study that it was looked up in.
 """
@@ -34,13 +36,18 @@ def annotated(notebook: NotebookNode, name: str, kept: Mapping[str, Record]) -> 
     cells = []
     for cell in notebook.cells:
         cells.append(cell)
-        if cell.cell_type == "code":
+        if "parameters" in cell.metadata.get("tags", []):
+            cells.append(_below(f'With other values: <code>make run NB={name} P="-p NAME VALUE"</code>'))
+        elif cell.cell_type == "code":
             variables = _records_of(cell.source, known) or ({EVERYWHERE} & origins.keys())
             if variables and _shows(cell):
                 tables = dict.fromkeys(table for variable in sorted(variables) for table in origins[variable])
-                text = "<br>".join(_line(table, name, kept) for table in tables)
-                cells.append(nbformat.v4.new_markdown_cell(f'<p class="provenance">{text}</p>'))
+                cells.append(_below("<br>".join(_line(table, name, kept) for table in tables)))
     return nbformat.from_dict(notebook | {"cells": cells})
+
+
+def _below(text: str) -> NotebookNode:
+    return nbformat.v4.new_markdown_cell(f'<p class="provenance">{text}</p>')
 
 
 def by_table() -> dict[str, Record]:

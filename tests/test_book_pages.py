@@ -93,6 +93,7 @@ def test_lines_below_figures_name_the_record_that_was_drawn():
     about = "{}: commit a, 2026-01-01\n  CPU, 1 s\n  table {}\n".format
     told = about("shown", table) + about("live", "0" * 16)
     made = notebook(
+        code("n_pairs = 2", tags=["parameters"]),
         code("live = run(config)", FIGURE, tags=["remove-output"]),
         code("%matplotlib inline\nkept = largest(live)\nrows = pairs(kept)"),
         code("plot(rows)", FIGURE),
@@ -103,9 +104,10 @@ def test_lines_below_figures_name_the_record_that_was_drawn():
     )
     found = provenance.annotated(made, "a_page", {table: record}).cells
     lines = {i: cell.source for i, cell in enumerate(found) if cell.cell_type == "markdown"}
-    assert list(lines) == [3, 5]
-    assert record.folder.name in lines[3] and record.about["commit"] in lines[3]
-    assert "The small run of this page" in lines[5] and "make run NB=a_page" in lines[5]
+    assert list(lines) == [1, 5, 7]
+    assert 'make run NB=a_page P="-p NAME VALUE"' in lines[1]
+    assert record.folder.name in lines[5] and record.about["commit"] in lines[5]
+    assert "The small run of this page" in lines[7] and "make run NB=a_page" in lines[7]
 
 
 PAGES = (
@@ -121,9 +123,8 @@ PAGES = (
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_have_lines_that_lead_to_their_records(name):
     made = nbformat.read(records.ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-    lines = [
-        c.source for c in provenance.annotated(made, name, provenance.by_table()).cells if "provenance" in c.source
-    ]
+    cells = provenance.annotated(made, name, provenance.by_table()).cells
+    lines = [c.source for c in cells if "provenance" in c.source and "NAME VALUE" not in c.source]
     assert lines and all("make run NB=" in line and f"notebooks/{name}.ipynb" in line for line in lines)
 
 
