@@ -10,7 +10,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const fits = (row, { dataset: { filter }, value }) =>
     !value ||
     (filter === "words"
-      ? row.textContent.toLowerCase().includes(value.toLowerCase())
+      ? value.toLowerCase().split(/\s+/).every((word) => row.textContent.toLowerCase().includes(word))
       : row.dataset[filter] === value);
 
   const choose = () => {
