@@ -25,6 +25,7 @@ import status
 
 from symlib import claims
 from symlib.records import RESULTS
+from symlib.studies import connectivity
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
@@ -126,9 +127,10 @@ def stage(source: Path, notebooks: list[Path]) -> None:
     generated.mkdir()
     for name, text in pages.items():
         (generated / f"{name}.md").write_text(text, encoding="utf-8")
+    said = gallery.said(verdicts, connectivity.readings())
     written = {path: path.read_text(encoding="utf-8") for path in (source / "book").glob("*.md")}
     for path, text in written.items():
-        path.write_text(gallery.with_verdicts(text, verdicts), encoding="utf-8")
+        path.write_text(gallery.filled(text, said), encoding="utf-8")
     for name, picture in gallery.pictures(written.values(), read.values()).items():
         (generated / name).write_bytes(picture)
 

@@ -1,13 +1,15 @@
 """Figures of notebooks for pages without code, and verdicts in their prose.
 
 A page names a figure as `_generated/NAME.png`, after the name that its cell has in the notebook, and writes
-{verdict}`ID` or {ours}`ID` for what became of a claim; both are filled in when the book is built.
+{verdict}`ID` or {ours}`ID` for what became of a claim, {reading}`ARCHITECTURE: CONTROL` for what a control says of
+missing symmetry; all are filled in when the book is built.
 """
 
 import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+import pandas as pd
 from nbformat import NotebookNode
 from scoreboard import mark
 
@@ -36,20 +38,30 @@ def _png(cell: NotebookNode) -> bytes:
     return base64.b64decode(data["image/png"])
 
 
-def with_verdicts(page: str, verdicts: Sequence[Verdict]) -> str:
+def said(verdicts: Sequence[Verdict], readings: pd.DataFrame) -> dict[str, str]:
+    """Return what pages can ask for: role and name -> text.
+
+    Args:
+        verdicts: On all claims.
+        readings: Columns architecture, variant, verdict.
+    """
+    words = {f"{{verdict}}`{v.claim.id}`": mark(v.word, v.word) for v in verdicts}
+    numbers = {f"{{ours}}`{v.claim.id}`": unbroken(v.ours) for v in verdicts}
+    controls = {f"{{reading}}`{r.architecture}: {r.variant}`": f"*{r.verdict}*" for r in readings.itertuples()}
+    return words | numbers | controls
+
+
+def filled(page: str, known: Mapping[str, str]) -> str:
     """Return a page with the verdicts and numbers that it asks for.
 
     Raises:
-        ValueError: If it asks for a claim that does not exist.
+        ValueError: If it asks for one that does not exist.
     """
-    known = {v.claim.id: v for v in verdicts}
-    return re.sub(r"\{(verdict|ours)\}`([^`]+)`", lambda match: _said(match[1], match[2], known), page)
-
-
-def _said(role: str, id: str, known: Mapping[str, Verdict]) -> str:
-    if id not in known:
-        raise ValueError(f"a page asks for the claim {id!r}, which is not in claims.toml")
-    verdict = known[id]
-    if role == "ours":
-        return unbroken(verdict.ours)
-    return mark(verdict.word, verdict.word)
+    asked = set(re.findall(r"\{(?:verdict|ours|reading)\}`[^`]+`", page))
+    if unknown := asked - known.keys():
+        raise ValueError(
+            f"a page asks for {', '.join(sorted(unknown))}: no such claim in claims.toml, or no record yet"
+        )
+    for one in asked:
+        page = page.replace(one, known[one])
+    return page

@@ -3,6 +3,7 @@ import shlex
 import sys
 
 import nbformat
+import pandas as pd
 import pytest
 
 from symlib import claims, records, sources
@@ -163,10 +164,13 @@ def test_pages_get_the_figures_and_verdicts_that_they_ask_for(verdicts):
     with pytest.raises(ValueError, match="no notebook has a figure named fig-two"):
         gallery.pictures(["![two](_generated/fig-two.png)"], [notebook(cell)])
     first = verdicts[0]
-    text = gallery.with_verdicts(f"It is {{verdict}}`{first.claim.id}`, {{ours}}`{first.claim.id}` nats.", verdicts)
-    assert first.word in text and first.ours.split()[0] in text and "{" not in text
-    with pytest.raises(ValueError, match="asks for the claim 'B:none'"):
-        gallery.with_verdicts("{verdict}`B:none`", verdicts)
+    readings = pd.DataFrame({"architecture": ["MLP"], "variant": ["anchor"], "verdict": ["undecided"]})
+    known = gallery.said(verdicts, readings)
+    asked = f"It is {{verdict}}`{first.claim.id}`, {{ours}}`{first.claim.id}` nats, {{reading}}`MLP: anchor`."
+    text = gallery.filled(asked, known)
+    assert first.word in text and first.ours.split()[0] in text and "*undecided*." in text and "{" not in text
+    with pytest.raises(ValueError, match="asks for {verdict}`B:none`"):
+        gallery.filled("{verdict}`B:none`", known)
 
 
 def test_pages_with_claims_count_them_below_their_title(verdicts):

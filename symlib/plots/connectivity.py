@@ -166,8 +166,8 @@ def reading_table(readings: pd.DataFrame) -> pd.DataFrame:
         "control": readings["variant"].replace({"scale 0": "zeros", "w-asym 0": "zeros"}),
         "pairs": readings["n"],
         "share removed": readings["removed"].map("{:.2f}".format),
-        "p, more than half": readings["p_more"].map("{:.1e}".format),
-        "p, less than half": readings["p_less"].map("{:.1e}".format),
+        "p, more than half": readings["p_more"].map(p_text),
+        "p, less than half": readings["p_less"].map(p_text),
         "missing symmetry is": readings["reading"] + ": " + readings["verdict"],
     }
     return pd.DataFrame(columns).set_index("architecture")
