@@ -1,8 +1,8 @@
 """Figures of notebooks for pages without code, and verdicts in their prose.
 
-A page names a figure as `_generated/NAME.png`, after the name that its cell has in the notebook, and writes
-{verdict}`ID` or {ours}`ID` for what became of a claim, {reading}`ARCHITECTURE: CONTROL` for what a control says of
-missing symmetry; all are filled in when the book is built.
+A page names a figure as `_generated/NAME.png`, after the name that its cell has in the notebook. It writes
+{verdict}`ID`, {ours}`ID`, {paper}`ID` or {p}`ID` for what became of a claim, and {reading}`ARCHITECTURE: CONTROL` for
+what a control says of missing symmetry; all are filled in when the book is built.
 """
 
 import base64
@@ -46,7 +46,11 @@ def said(verdicts: Sequence[Verdict], readings: pd.DataFrame) -> dict[str, str]:
         readings: Columns architecture, variant, verdict.
     """
     words = {f"{{verdict}}`{v.claim.id}`": mark(v.word, v.word) for v in verdicts}
-    numbers = {f"{{ours}}`{v.claim.id}`": unbroken(v.ours) for v in verdicts}
+    numbers = {
+        f"{{{role}}}`{v.claim.id}`": unbroken(number)
+        for v in verdicts
+        for role, number in (("ours", v.ours), ("paper", v.claim.printed), ("p", v.p))
+    }
     controls = {f"{{reading}}`{r.architecture}: {r.variant}`": f"*{r.verdict}*" for r in readings.itertuples()}
     return words | numbers | controls
 
@@ -57,7 +61,7 @@ def filled(page: str, known: Mapping[str, str]) -> str:
     Raises:
         ValueError: If it asks for one that does not exist.
     """
-    asked = set(re.findall(r"\{(?:verdict|ours|reading)\}`[^`]+`", page))
+    asked = set(re.findall(r"\{(?:verdict|ours|paper|p|reading)\}`[^`]+`", page))
     if unknown := asked - known.keys():
         raise ValueError(
             f"a page asks for {', '.join(sorted(unknown))}: no such claim in claims.toml, or no record yet"

@@ -41,7 +41,7 @@ def counts(verdicts: Sequence[Verdict]) -> str:
         tally = Counter(v.word for v in mine)
         cells = "".join(f'<td><span class="verdict {_css(word)}">{tally[word]}</span></td>' for word in VERDICTS)
         rows.append(f'<tr><th scope="row">paper {paper}: {title}</th>{cells}<td>{len(mine)}</td></tr>')
-    head = "".join(f'<th scope="col">{MARKS[word]} {word}</th>' for word in VERDICTS)
+    head = "".join(f'<th scope="col">{MARKS[word]} <span class="word">{word}</span></th>' for word in VERDICTS)
     return _raw(
         '<div class="scoreboard-table" tabindex="0" role="region" aria-label="Number of claims by paper and verdict">\n'
         f'<table class="table verdict-counts"><thead><tr><td></td>{head}<th scope="col">claims</th></tr></thead>\n'

@@ -119,7 +119,7 @@ print("\n".join(lines))
 # is one layer however many blocks add to it.
 
 # %% tags=["nbval-ignore-output", "remove-output"]
-from symlib import records
+from symlib import claims, records
 from symlib.studies.automorphisms import run
 
 live = run(config)
@@ -130,7 +130,7 @@ def size(record):
     return record.config["n_draws"]
 
 
-kept = max([live, *records.find("automorphisms")], key=size)
+kept = claims.shown(live, records.find("automorphisms"), size)
 
 # %%
 from symlib.studies.automorphisms import check_of, quantities
@@ -327,8 +327,6 @@ print("\n".join(f"{'yes' if ok else 'no':<5}{what}" for what, ok in checks.items
 # By the rules in `claims.toml`.
 
 # %%
-from symlib import claims
-
 verdicts = [v for v in claims.scoreboard() if v.claim.study == "automorphisms"]
 print(claims.scoreboard_text(verdicts))
 

@@ -96,11 +96,16 @@ from symlib import claims, records
 from symlib.plots import bayesian as plots
 from symlib.studies.bayesian import finals
 
-recorded = [live, *records.find("bayesian")]
+
+def order(record):
+    return claims.weight(record), record.config["dataset"] == "cifar10"
+
+
+recorded = records.find("bayesian")
 mlps = [r for r in recorded if r.config["network"] == "mlp"]
-mlps.sort(key=lambda r: (claims.weight(r), r.config["dataset"] == "cifar10"))
-kept = [r for r in mlps if len(r.config["depths"]) > 1 or r is live][-1]
-controls = [r for r in mlps if "quiet" in r.config["variants"]][-1]
+kept = claims.shown(live, [r for r in mlps if len(r.config["depths"]) > 1], order)
+with_controls = [r for r in mlps if "quiet" in r.config["variants"]]
+controls = claims.shown(live, with_controls, order)
 title = "{dataset}, {network}, width {width:g}, {n_images:,} images, {epochs} epochs ({profile})"
 print(title.format(**kept.config))
 
@@ -144,7 +149,7 @@ print(plots.readings_table(readings(controls)))
 
 # %% tags=["nbval-ignore-output"]
 for other in recorded:
-    if other is not kept and other is not live:
+    if other is not kept:
         print(title.format(**other.config))
         print(plots.finals_table(finals(other), other.config), end="\n\n")
 

@@ -81,7 +81,7 @@ live = run(config)
 from symlib import claims, records
 from symlib.plots import metanetworks as plots
 
-kept = max([live, *records.find("classifier_population")], key=claims.weight)
+kept = claims.shown(live, records.find("classifier_population"))
 title = "{dataset}, {side} x {side} pixels, ResNet-8, width {width:g}, {n_images:,} images ({profile})"
 title = title.format(**kept.config)
 print(title)

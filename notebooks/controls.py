@@ -87,13 +87,12 @@ live = run(config)
 # networks themselves: a low barrier between bad networks would be worth little.
 
 # %%
-from symlib import records
-from symlib.claims import weight
+from symlib import claims, records
 from symlib.plots import controls as plots
 from symlib.plots.variants import verdict_table
 from symlib.studies.controls import pairs, verdicts
 
-kept = max([live, *records.find("controls")], key=weight)
+kept = claims.shown(live, records.find("controls"))
 title = "{dataset}, width {width}, {n_pairs} pairs, {epochs} epochs ({profile})".format
 print(title(**kept.config))
 

@@ -107,7 +107,7 @@ from symlib import claims
 from symlib.studies.checks import counted, rows_of
 from symlib.studies.equivariances import REFERENCE, quantities
 
-kept = max([live, *records.find("equivariances")], key=claims.weight)
+kept = claims.shown(live, records.find("equivariances"))
 units = kept.config["units"]
 title = "{n_draws} draws of {units} units ({profile})".format(**kept.config)
 found, mine = quantities(kept), quantities(live)

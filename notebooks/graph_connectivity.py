@@ -39,7 +39,7 @@
 # %% [markdown]
 # ## Parameters
 #
-# The defaults finish on a laptop. `make run NB=graph_connectivity PROFILE=cpu` runs the paper's network on PubMed, `cpu-further` zeros, syre and the warm-ups of appendix E.
+# The defaults finish on a laptop. `make run NB=graph_connectivity PROFILE=cpu` runs the paper's network on PubMed, `cpu-zeros` zeros for constants, `cpu-further` syre and the warm-ups of appendix E.
 
 # %% tags=["parameters"]
 profile = "quick"  # quick | cpu | paper | custom
@@ -80,7 +80,7 @@ from symlib.plots.variants import verdict_table
 from symlib.studies.graph_connectivity import activation_effects, pairs, verdicts
 from symlib.studies.variants import as_they_are
 
-kept = max([live, *records.find("graph_connectivity")], key=claims.weight)
+kept = claims.shown(live, records.find("graph_connectivity"))
 title = "{dataset}, hidden {hidden}, {n_pairs} pairs, {epochs} steps ({profile})".format
 print(title(**kept.config))
 
@@ -119,8 +119,9 @@ verdict_table(verdicts(kept))
 # Zeros, syre and shorter warm-ups, from the largest run that has them:
 
 # %% tags=["nbval-ignore-output"]
-recorded = [live, *records.find("graph_connectivity")]
-further = max([r for r in recorded if "w-asym 0" in r.config["variants"]], key=claims.weight)
+recorded = records.find("graph_connectivity")
+with_syre = [r for r in recorded if "syre" in r.config["variants"]]
+further = claims.shown(live, with_syre)
 print(title(**further.config))
 verdict_table(verdicts(further))
 

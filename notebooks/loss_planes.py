@@ -71,7 +71,7 @@ from symlib import claims, records
 from symlib.plots import loss_planes as plots
 from symlib.studies.loss_planes import readings, triangle
 
-kept = max([live, *records.find("loss_planes")], key=claims.weight)
+kept = claims.shown(live, records.find("loss_planes"))
 title = "{dataset}, width {width}, {epochs} epochs, {n_images} images ({profile})"
 networks = kept.about["networks"]
 lost = [kind for kind in networks if networks[kind]["diverged"]]

@@ -70,7 +70,7 @@ live = run(config)
 from symlib import claims, records
 from symlib.plots import metanetworks as plots
 
-kept = max([live, *records.find("metanetworks")], key=claims.weight)
+kept = claims.shown(live, records.find("metanetworks"))
 data = kept.about["population"]["config"]
 title = "{dataset}, {side} x {side} pixels, ResNet-8, width {width:g}, ".format(**data)
 title += f"{data['n_networks']} networks a kind ({kept.config['profile']})"

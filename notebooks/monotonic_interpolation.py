@@ -55,7 +55,7 @@ from symlib import claims, records
 from symlib.plots import metanetworks as plots
 from symlib.studies.monotonic_interpolation import best_curves, compared, summed_up
 
-kept = max([live, *records.find("monotonic_interpolation")], key=claims.weight)
+kept = claims.shown(live, records.find("monotonic_interpolation"))
 data = kept.about["population"]["config"]
 title = "{dataset}, {side} x {side} pixels, ResNet-8, width {width:g}".format(**data)
 title += ", {n_networks} networks a kind ({profile})".format(**kept.config)

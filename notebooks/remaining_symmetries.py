@@ -64,7 +64,7 @@ from symlib import claims
 from symlib.studies.checks import counted, rows_of
 from symlib.studies.remaining_symmetries import REFERENCE, quantities
 
-kept = max([live, *records.find("remaining_symmetries")], key=claims.weight)
+kept = claims.shown(live, records.find("remaining_symmetries"))
 title = "{n_draws} draws ({profile})".format(**kept.config)
 found, mine = quantities(kept), quantities(live)
 print(f"shown: {title}")

@@ -89,7 +89,9 @@ def main(arguments: list[str]) -> str | None:
         )
     except PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}"
-    print(ROOT / target / f"{name}.ipynb")
+    print(f"Figures and tables, for any program that opens notebooks: {ROOT / target / name}.ipynb")
+    if (table := ROOT / target / "record" / "table.csv").exists():
+        print(f"Numbers: {table}")
     return None
 
 

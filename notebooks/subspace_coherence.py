@@ -62,7 +62,7 @@ config = SubspaceCoherence.from_cell(globals())
 # %% tags=["nbval-ignore-output", "remove-output"]
 from symlib import claims, records
 from symlib.plots import coherence as plots
-from symlib.studies.analysis import described, largest
+from symlib.studies.analysis import described
 from symlib.studies.subspace_coherence import layers, pairs, run
 
 live = run(config)
@@ -73,7 +73,7 @@ live = run(config)
 # Recorded earlier, or this page's own where none is larger.
 
 # %% tags=["nbval-ignore-output"]
-kept = largest([live, *records.find("subspace_coherence")])
+kept = claims.shown(live, records.find("subspace_coherence"))
 print(described(kept))
 
 # %% mystnb={"figure": {"caption": "Coherence of what goes into each layer (above) and mean anisotropy of the masks on it (below) over training. Lines: mean over networks; dotted: k/d, the least coherence that a subspace of this dimension can have. The first layer reads the images.", "name": "fig-coherence-epochs"}, "image": {"alt": "Eight panels, coherence above and anisotropy below for the inputs of four layers over the epochs, one curve an intervention; coherence lies far above its least value in all of them, and falls with training in the deeper layers of standard networks."}}

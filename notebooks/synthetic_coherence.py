@@ -47,7 +47,7 @@ from symlib.studies.synthetic_coherence import SyntheticCoherence
 config = SyntheticCoherence.from_cell(globals())
 
 # %% tags=["nbval-ignore-output", "remove-output"]
-from symlib import records
+from symlib import claims, records
 from symlib.plots import coherence as plots
 from symlib.studies.synthetic_coherence import FAMILIES, compared, quantities, reach, run
 
@@ -88,7 +88,7 @@ def label(record):
     return f"{n} pairs for each family and coherence ({c['profile']})"
 
 
-kept = max([record, *records.find("synthetic_coherence")], key=size)
+kept = claims.shown(record, records.find("synthetic_coherence"), size)
 
 # %% mystnb={"figure": {"caption": "Left: barrier against the coherence of the inputs, mean over pairs with a band of one standard deviation. Right: test error along the line at the highest and lowest coherence, mean over pairs.", "name": "fig-synthetic-coherence"}, "image": {"alt": "Two panels. Left, the barrier rises from nearly 0 at coherence 1 to about a quarter at coherence 0.1, for both families and with hollow symbols close to the curves. Right, test error along the line is an arch at coherence 0.1 and flat near 0 at coherence 1."}}
 plots.barrier_by_coherence(kept.table, compared(kept), label(kept))
@@ -142,8 +142,6 @@ print(f"{2 * n_lines:,} networks, {n_lines:,} lines of {config.n_points} points"
 # By the rules in `claims.toml`, which were written before the whole protocol was run.
 
 # %%
-from symlib import claims
-
 verdicts = [v for v in claims.scoreboard() if v.claim.study == "synthetic_coherence"]
 print(claims.scoreboard_text(verdicts))
 

@@ -113,16 +113,15 @@ print("\n".join(lines))
 # - *Lost halfway*: by the average of two networks, without alignment.
 
 # %% tags=["nbval-ignore-output", "remove-output"]
-from symlib import records
+from symlib import claims, records
 from symlib.studies.trade_off import by_network, parts, run
 
 live = run(config)
 
 # %%
 from symlib.plots import trade_off as plots
-from symlib.studies.analysis import largest
 
-kept = largest([live, *records.find("trade_off")])
+kept = claims.shown(live, records.find("trade_off"))
 title = "{dataset}, width {width:g}, {epochs} epochs ({profile})".format(**kept.config)
 print("shown:", title)
 
@@ -211,8 +210,6 @@ print("\n".join(answers))
 # The paper states the trade-off in words. The rules were written before any of these quantities was computed on MNIST.
 
 # %%
-from symlib import claims
-
 here = "notebooks/trade_off.ipynb"
 verdicts = [v for v in claims.scoreboard() if v.claim.page == here]
 print(claims.scoreboard_text(verdicts))

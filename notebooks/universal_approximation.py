@@ -68,7 +68,7 @@ from symlib.studies.universal_approximation import UniversalApproximation
 config = UniversalApproximation.from_cell(globals())
 
 # %% tags=["nbval-ignore-output", "remove-output"]
-from symlib import records
+from symlib import claims, records
 from symlib.studies.universal_approximation import STUDY, run
 
 live = run(config)
@@ -93,7 +93,7 @@ def size(record):
     return record.config["n_repeats"]
 
 
-kept = max([live, *records.find(STUDY)], key=size)
+kept = claims.shown(live, records.find(STUDY), size)
 title = "{n_repeats} repeats ({profile})".format(**kept.config)
 found, mine = quantities(kept), quantities(live)
 made = rows_of(kept, "conversion")
@@ -358,8 +358,6 @@ print("\n".join(f"{'yes' if ok else 'no':<5}{what}" for what, ok in checks.items
 # By the rules in `claims.toml`.
 
 # %%
-from symlib import claims
-
 verdicts = [v for v in claims.scoreboard() if v.claim.study == STUDY]
 print(claims.scoreboard_text(verdicts))
 

@@ -6,7 +6,7 @@
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import pairwise
@@ -263,6 +263,17 @@ def weight(record: Record) -> tuple[int, int]:
     """Return what makes one record say more than another: the profile, then the number of networks."""
     counted = record.config.get("n_pairs", record.config.get("n_networks", 0))
     return PROFILES.index(record.config["profile"]), counted
+
+
+def shown(live: Record, kept: Sequence[Record], key: Callable[[Record], object] = weight) -> Record:
+    """Return the record that a page shows: the reader's own run if the live one is one, else the largest of all.
+
+    Args:
+        live: What the page has just run.
+        kept: Other records of its study.
+        key: What to compare by, for studies that do not count pairs or networks.
+    """
+    return live if live.config["profile"] == "custom" else max([live, *kept], key=key)
 
 
 def scoreboard(results: Path = records.RESULTS) -> list[Verdict]:

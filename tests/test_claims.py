@@ -199,3 +199,12 @@ def test_ours_is_mean_and_sample_sd():
 )
 def test_small_numbers_do_not_show_as_zero(mean, sd, shown):
     assert claims._number(mean, sd) == shown
+
+
+def test_pages_show_the_readers_own_run_and_otherwise_the_largest():
+    live, small, large = record("quick", n_pairs=99), record("cpu"), record("cpu", n_pairs=9)
+    assert claims.shown(live, [small, large]) is large
+    assert claims.shown(live, []) is live
+    assert claims.shown(live, [small, large], lambda r: r.config["n_pairs"]) is live
+    own = record("custom")
+    assert claims.shown(own, [small, large]) is own

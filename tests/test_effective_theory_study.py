@@ -207,7 +207,8 @@ def test_finished_repeats_are_kept_when_more_are_asked_for(tmp_path):
 
 def test_pages_show_the_largest_record_of_their_own_statements(record, monkeypatch):
     def made(statements, n_repeats):
-        about = record.about | {"config": record.config | {"statements": statements, "n_repeats": n_repeats}}
+        config = record.config | {"profile": "cpu", "statements": statements, "n_repeats": n_repeats}
+        about = record.about | {"config": config}
         return effective_theory.Record(record.table, about)
 
     kept = [made(["costs", "gap"], 7), made(["chord"], 9), made(["costs"], 2)]

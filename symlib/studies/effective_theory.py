@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from symlib import records
+from symlib import claims, records
 from symlib.config import Config
 from symlib.records import Record
 from symlib.seeds import generator
@@ -76,10 +76,10 @@ def measure(
 
 
 def largest(live: Record) -> Record:
-    """Return the record of the most repeats that has all statements of a run: a kept one or the run itself."""
+    """Return the record that has all statements of a run and that its page shows, by the number of repeats."""
     wanted = set(live.config["statements"])
     kept = [record for record in records.find(STUDY) if wanted <= set(record.config["statements"])]
-    return max([live, *kept], key=lambda record: record.config["n_repeats"])
+    return claims.shown(live, kept, lambda record: record.config["n_repeats"])
 
 
 def rows_of(record: Record, statement: str) -> pd.DataFrame:
