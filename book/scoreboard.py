@@ -13,7 +13,7 @@ import nbformat
 from commands import command
 from nbformat import NotebookNode
 
-from symlib.claims import PROFILES, VERDICTS, Verdict, unbroken
+from symlib.claims import PROFILES, VERDICTS, Verdict, p_text, unbroken
 
 MARKS = dict(zip(VERDICTS, ("✓", "◐", "✗", "–"), strict=True))
 PAPERS = {"A": "Neuron identifiability", "B": "Asymmetric networks"}
@@ -28,8 +28,9 @@ def page(verdicts: Sequence[Verdict]) -> str:
     return _raw(
         f"{_filters(verdicts)}\n"
         '<div class="scoreboard-table" tabindex="0" role="region" aria-label="All claims with their verdicts">\n'
-        f'<table class="table scoreboard"><thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{body}\n</tbody></table></div>"
+        # The cards of narrow screens are no table to a browser, so what they are is said.
+        f'<table class="table scoreboard" role="table"><thead><tr>{head}</tr></thead>\n'
+        f'<tbody role="rowgroup">\n{body}\n</tbody></table></div>'
     )
 
 
@@ -114,13 +115,15 @@ def _row(verdict: Verdict) -> str:
     }
     attributes = "".join(f' data-{key}="{escape(value)}"' for key, value in data.items())
     # Told beside each cell where a narrow screen has no room for columns.
-    labelled = "".join(f'<td data-label="{label}">{cell}</td>' for label, cell in zip(COLUMNS, cells, strict=True))
-    return f"<tr{attributes}>{labelled}</tr>"
+    labelled = "".join(
+        f'<td role="cell" data-label="{label}">{cell}</td>' for label, cell in zip(COLUMNS, cells, strict=True)
+    )
+    return f'<tr role="row"{attributes}>{labelled}</tr>'
 
 
 def _tests(verdict: Verdict) -> str:
     """Return the p-value that decides, over all comparisons with theirs."""
-    lines = "".join(f"<li>{escape(what)}: p = {p:.2g}</li>" for what, p in verdict.tests.items())
+    lines = "".join(f"<li>{escape(what)}: {escape(p_text(p))}</li>" for what, p in verdict.tests.items())
     p = escape(unbroken(verdict.p))
     return f"<details><summary>{p}</summary><ul>{lines}</ul></details>" if lines else p
 

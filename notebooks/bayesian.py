@@ -101,11 +101,17 @@ def order(record):
     return claims.weight(record), record.config["dataset"] == "cifar10"
 
 
+def has_depths(record):
+    return record.config["network"] == "mlp" and len(record.config["depths"]) > 1
+
+
+def has_controls(record):
+    return record.config["network"] == "mlp" and "quiet" in record.config["variants"]
+
+
 recorded = records.find("bayesian")
-mlps = [r for r in recorded if r.config["network"] == "mlp"]
-kept = claims.shown(live, [r for r in mlps if len(r.config["depths"]) > 1], order)
-with_controls = [r for r in mlps if "quiet" in r.config["variants"]]
-controls = claims.shown(live, with_controls, order)
+kept = claims.shown(live, recorded, order, has_depths)
+controls = claims.shown(live, recorded, order, has_controls)
 title = "{dataset}, {network}, width {width:g}, {n_images:,} images, {epochs} epochs ({profile})"
 print(title.format(**kept.config))
 

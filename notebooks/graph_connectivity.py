@@ -116,13 +116,29 @@ means
 verdict_table(verdicts(kept))
 
 # %% [markdown]
-# Zeros, syre and shorter warm-ups, from the largest run that has them:
+# Zeros, from the largest run that has them:
+
 
 # %% tags=["nbval-ignore-output"]
+def having(variant):
+    return lambda record: variant in record.config["variants"]
+
+
 recorded = records.find("graph_connectivity")
-with_syre = [r for r in recorded if "syre" in r.config["variants"]]
-further = claims.shown(live, with_syre)
+zeros = claims.shown(live, recorded, fits=having("w-asym 0"))
+print(title(**zeros.config))
+
+# %% tags=["nbval-ignore-output"]
+verdict_table(verdicts(zeros))
+
+# %% [markdown]
+# Syre and shorter warm-ups, likewise:
+
+# %% tags=["nbval-ignore-output"]
+further = claims.shown(live, recorded, fits=having("syre"))
 print(title(**further.config))
+
+# %% tags=["nbval-ignore-output"]
 verdict_table(verdicts(further))
 
 # %% [markdown]

@@ -70,7 +70,7 @@ from symlib.plots import training_speed as plots
 from symlib.studies.training_speed import cells, epochs_table, quantities
 
 recorded = records.find("training_speed")
-kept = claims.shown(live, [r for r in recorded if r.config["init"] == init])
+kept = claims.shown(live, recorded, fits=lambda r: r.config["init"] == init)
 ours = "ResNet-{depth}, {dataset}".format(**kept.config)
 ours += f", {100 * kept.config['threshold']:g} %"
 title = "width {width:g}, {n_networks} networks a cell, {init} start ({profile})"

@@ -34,7 +34,7 @@ def p_below(low: np.ndarray, high: np.ndarray) -> float:
         return float("nan")
     if _steady(low) and _steady(high):
         return float(low.mean() >= high.mean())
-    return float(stats.ttest_ind(low, high, equal_var=False, alternative="less").pvalue)
+    return _open(stats.ttest_ind(low, high, equal_var=False, alternative="less").pvalue)
 
 
 def p_different(a: np.ndarray, b: np.ndarray) -> float:
@@ -43,7 +43,7 @@ def p_different(a: np.ndarray, b: np.ndarray) -> float:
         return float("nan")
     if _steady(a) and _steady(b):
         return float(a.mean() == b.mean())
-    return float(stats.ttest_ind(a, b, equal_var=False).pvalue)
+    return _open(stats.ttest_ind(a, b, equal_var=False).pvalue)
 
 
 def p_above(values: np.ndarray, bound: float) -> float:
@@ -52,7 +52,12 @@ def p_above(values: np.ndarray, bound: float) -> float:
         return float("nan")
     if _steady(values):
         return float(values.mean() <= bound)
-    return float(stats.ttest_1samp(values, bound, alternative="greater").pvalue)
+    return _open(stats.ttest_1samp(values, bound, alternative="greater").pvalue)
+
+
+def _open(p: float) -> float:
+    """Return a p-value that rounding has kept off 0 and 1, which stand for comparisons without a test."""
+    return float(np.clip(p, np.finfo(float).tiny, 1 - np.finfo(float).epsneg))
 
 
 def _steady(values: np.ndarray) -> bool:
@@ -123,7 +128,7 @@ class Near(_Rule):
     def tests(self, values: np.ndarray, found: Quantities) -> dict[str, float]:
         """Return two one-sided tests, so that few pairs cannot pass for equality."""
         if isinstance(self.other, str):
-            other, name = found[self.other], f"{self.other} {_mean(found[self.other])}"
+            other, name = found[self.other], f"{self.other} ({_mean(found[self.other])})"
             p = p_below(other - self.margin, values), p_below(values, other + self.margin)
         else:
             name = f"{self.other:g}"
@@ -141,7 +146,7 @@ class Increasing(_Rule):
     def tests(self, values: np.ndarray, found: Quantities) -> dict[str, float]:
         """Return Welch's test of every two neighbours."""
         return {
-            f"{low} {_mean(found[low])} < {high} {_mean(found[high])}": p_below(found[low], found[high])
+            f"{low} ({_mean(found[low])}) < {high} ({_mean(found[high])})": p_below(found[low], found[high])
             for low, high in pairwise(self.order)
         }
 
@@ -154,7 +159,7 @@ class Equal(_Rule):
 
     def tests(self, values: np.ndarray, found: Quantities) -> dict[str, float]:
         """Compare without tolerance."""
-        return {f"every value is {self.value:g}": float((values != self.value).any())}
+        return {f"every value is {_number(self.value, None)}": float((values != self.value).any())}
 
 
 class Printed(_Strict):
@@ -213,11 +218,8 @@ class Verdict:
 
     @property
     def p(self) -> str:
-        """The largest p-value as text: "exact" where nothing was left to chance, a dash where nothing was tested."""
-        if not self.tests:
-            return "-"
-        values = np.array(list(self.tests.values()))
-        return "exact" if np.isin(values, (0, 1)).all() else p_text(values.max())  # NaN if one of them is
+        """The largest p-value as text, a dash where nothing was tested."""
+        return p_text(np.max(list(self.tests.values()))) if self.tests else "-"
 
 
 def load(path: Path = CLAIMS) -> list[Claim]:
@@ -249,7 +251,7 @@ def judge(claim: Claim, kept: Sequence[Record]) -> Verdict:
         return Verdict(claim, "not run", "-", 0, "-", None)
     values, profile = found[claim.quantity], best.config["profile"]
     tests = claim.rule.tests(values, found) if len(values) else {}
-    if not (len(values) and claim.rule.holds(values, found)):
+    if not tests or not all(p < ALPHA for p in tests.values()):
         word = "not reproduced"
     elif PROFILES.index(profile) >= PROFILES.index(claim.full):
         word = "reproduced"
@@ -265,15 +267,23 @@ def weight(record: Record) -> tuple[int, int]:
     return PROFILES.index(record.config["profile"]), counted
 
 
-def shown(live: Record, kept: Sequence[Record], key: Callable[[Record], object] = weight) -> Record:
+def shown(
+    live: Record,
+    kept: Sequence[Record],
+    key: Callable[[Record], object] = weight,
+    fits: Callable[[Record], bool] = lambda record: True,
+) -> Record:
     """Return the record that a page shows: the reader's own run if the live one is one, else the largest of all.
 
     Args:
         live: What the page has just run.
         kept: Other records of its study.
         key: What to compare by, for studies that do not count pairs or networks.
+        fits: Whether a record has what is to be shown; the live one is taken where none has.
     """
-    return live if live.config["profile"] == "custom" else max([live, *kept], key=key)
+    if live.config["profile"] == "custom":
+        return live
+    return max(filter(fits, (live, *kept)), key=key, default=live)
 
 
 def scoreboard(results: Path = records.RESULTS) -> list[Verdict]:
@@ -315,16 +325,18 @@ def unbroken(number: str) -> str:
 
 
 def p_text(p: float) -> str:
-    """Return a p-value with as many digits as matter, a dash for NaN."""
+    """Return a p-value with three decimals; "exact" where nothing was left to chance, a dash for NaN."""
     if np.isnan(p):
         return "-"
+    if p in (0, 1):
+        return "exact"
     if p < 0.001:
         return "< .001"
-    return "> .999" if p > 0.999 else f"{p:.2g}".removeprefix("0")
+    return "> .999" if p > 0.999 else f"{p:.3f}".removeprefix("0")
 
 
 def _mean(values: np.ndarray) -> str:
-    return _number(values.mean(), None)
+    return _number(values.mean(), None) if len(values) else "diverged"
 
 
 def _number(mean: float, sd: float | None) -> str:

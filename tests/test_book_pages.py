@@ -23,7 +23,7 @@ def verdicts():
 
 def test_scoreboard_has_a_row_for_every_claim_with_its_page_and_evidence(verdicts):
     page = scoreboard.page(verdicts)
-    rows = re.findall(r"<tr data-paper.*?</tr>", page)
+    rows = re.findall(r'<tr role="row".*?</tr>', page)
     assert len(rows) == len(verdicts)
     for row, verdict in zip(rows, verdicts, strict=True):
         assert verdict.claim.id in row and f'data-verdict="{verdict.word}"' in row

@@ -166,13 +166,14 @@ def test_p_value_of_a_row_is_the_largest_of_its_tests():
     assert [what.split(" ", 1)[1] for what in tests] == ["> 2 - 2", "< 2 + 2"]
     assert list(tests.values()) == pytest.approx([0.0697, stats.t.cdf(-6, 3)], abs=1e-4)
     other = Near(kind="near", other="b", margin=2).tests(values, {"b": values + 1})
-    assert all("b 2" in what for what in other) and max(other.values()) > max(tests.values())
+    assert all("b (" in what for what in other) and max(other.values()) > max(tests.values())
 
     def said(**tests):
         return claims.Verdict(claim(BELOW), "not reproduced", "cpu", 4, "1", None, tests).p
 
-    assert said(low=0.0697, high=0.0046) == ".07"
+    assert said(low=0.0697, high=0.0046) == ".070"
     assert (said(a=1e-9), said(a=1 - 1e-9), said(a=1.0)) == ("< .001", "> .999", "exact")
+    assert claims.p_text(claims.p_above(np.linspace(-1.01, -1, 60), 0)) == "> .999"  # 1 in double precision
     assert said(a=0.3, b=float("nan")) == said() == "-"
 
 
@@ -206,5 +207,7 @@ def test_pages_show_the_readers_own_run_and_otherwise_the_largest():
     assert claims.shown(live, [small, large]) is large
     assert claims.shown(live, []) is live
     assert claims.shown(live, [small, large], lambda r: r.config["n_pairs"]) is live
+    assert claims.shown(live, [small, large], fits=lambda r: r is small) is small
+    assert claims.shown(large, [small], fits=lambda r: r is small) is small
     own = record("custom")
-    assert claims.shown(own, [small, large]) is own
+    assert claims.shown(own, [small, large], fits=lambda r: r is small) is own
