@@ -67,8 +67,19 @@ def removed_by_likeness(pairs: pd.DataFrame, title: str) -> Figure:
         shape = look(variant)
         axes.plot(rows["cosine_after"], rows["removed"], shape.marker, color=shape.colour, alpha=0.7, ms=6)
         if variant not in FACTORS:
-            at = rows[["cosine_after", "removed"]].mean()
-            axes.annotate(shape.label, at, xytext=(6, -10), textcoords="offset points", fontsize="x-small")
+            at = rows["cosine_after"].mean(), rows["removed"].min()
+            # At heights of their own, since the larger the constants the closer together the symbols.
+            below = 14 + 11 * (len(axes.texts) % 6)
+            arrow = {"arrowstyle": "-", "color": shape.colour, "lw": 0.5}
+            axes.annotate(
+                shape.label,
+                at,
+                xytext=(6, -below),
+                textcoords="offset points",
+                va="top",
+                fontsize="x-small",
+                arrowprops=arrow,
+            )
     handles = [plt.Line2D([], [], ls="", color=k.colour, marker=k.marker, label=k.label) for k in FACTORS.values()]
     figure.legend(handles=handles, frameon=False, fontsize="small", loc="outside lower center", ncols=3)
     axes.set(xlabel="cosine between the two trained networks' weights", ylabel="share of the barrier removed")
