@@ -37,17 +37,18 @@ def annotated(notebook: NotebookNode, name: str, kept: Mapping[str, Record]) -> 
     for cell in notebook.cells:
         cells.append(cell)
         if "parameters" in cell.metadata.get("tags", []):
-            cells.append(_below(f'With other values: <code>make run NB={name} P="-p NAME VALUE"</code>'))
+            cells.append(_below(cell, f'With other values: <code>make run NB={name} P="-p NAME VALUE"</code>'))
         elif cell.cell_type == "code":
             variables = _records_of(cell.source, known) or ({EVERYWHERE} & origins.keys())
             if variables and _shows(cell):
                 tables = dict.fromkeys(table for variable in sorted(variables) for table in origins[variable])
-                cells.append(_below("<br>".join(_line(table, name, kept) for table in tables)))
+                cells.append(_below(cell, "<br>".join(_line(table, name, kept) for table in tables)))
     return nbformat.from_dict(notebook | {"cells": cells})
 
 
-def _below(text: str) -> NotebookNode:
-    return nbformat.v4.new_markdown_cell(f'<p class="provenance">{text}</p>')
+def _below(cell: NotebookNode, text: str) -> NotebookNode:
+    # An id that follows from the cell's, so that the same sources give the same page.
+    return nbformat.v4.new_markdown_cell(f'<p class="provenance">{text}</p>', id=f"{cell.id}-below")
 
 
 def by_table() -> dict[str, Record]:

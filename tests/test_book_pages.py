@@ -104,6 +104,7 @@ def test_lines_below_figures_name_the_record_that_was_drawn():
         code('print(records.origin({"shown": kept, "live": live}))', printed(told)),
     )
     found = provenance.annotated(made, "a_page", {table: record}).cells
+    assert found == provenance.annotated(made, "a_page", {table: record}).cells
     lines = {i: cell.source for i, cell in enumerate(found) if cell.cell_type == "markdown"}
     assert list(lines) == [1, 5, 7]
     assert 'make run NB=a_page P="-p NAME VALUE"' in lines[1]
