@@ -45,7 +45,7 @@ def test_metanetworks_have_the_parameters_of_table_14(paper):
 
 @pytest.mark.parametrize(("n_entries", "length"), [(78_042, 297), (60_634, 229), (59_944, 227)])
 def test_convolutions_leave_as_many_positions_as_in_the_paper(n_entries, length):
-    assert DMC().eval().convolutions(torch.zeros(1, 1, n_entries)).shape == (1, 64, length)
+    assert DMC().eval().convolutions(torch.zeros(1, 1, 1, n_entries)).shape == (1, 64, 1, length)
 
 
 def test_convolutions_say_how_many_entries_they_need():
@@ -59,6 +59,8 @@ def test_deep_sets_in_parts_is_the_plain_mean_of_features(monkeypatch):
     monkeypatch.setattr(flat, "AT_ONCE", 30)  # three networks: ten entries at a time, and a rest of five
     torch.manual_seed(0)
     model, x = DeepSets().double(), torch.randn(3, 25, dtype=torch.double)
+    for w in model.parameters():
+        nn.init.normal_(w)
     plain = model.together(model.each(x[..., None]).mean(dim=1))[:, 0]
     torch.testing.assert_close(model(x), plain)
     for found, expected in zip(
