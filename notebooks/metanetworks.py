@@ -93,7 +93,24 @@ plots.score_table(kept.table, "r2")
 plots.score_table(kept.table, "tau")
 
 # %% [markdown]
-# Which rate was chosen, and at which epoch the runs were best:
+# ## What explains it
+#
+# The lead of W-asymmetric over standard networks counts as 1; the tables say what is left of it once an explanation is taken away, by standard networks that were lined up, that are smaller, whose accuracies were matched, or with a stem that is not pinned. By a rule that was written before the runs, an explanation accounts for the
+# lead if *little* is left, less than half, and does not if *most* is left (one-sided t-tests over training runs, p below .05). All runs look at the same classifiers, so p-values speak of training metanetworks, not of other populations; of matched populations fewer classifiers are left.
+
+# %% tags=["nbval-ignore-output"]
+from symlib.studies.metanetworks import explained
+
+found = explained(kept.table)
+print("R²: what is left of the lead" if len(found) else "no controls in this run")
+plots.lead_table(found[found["score"] == "r2"], "metanetwork", "explanation")
+
+# %% tags=["nbval-ignore-output"]
+print("Kendall's τ: what is left of the lead" if len(found) else "no controls in this run")
+plots.lead_table(found[found["score"] == "tau"], "metanetwork", "explanation")
+
+# %% [markdown]
+# Which rate was chosen, and at which epoch the runs were best (`n_networks` are all classifiers of the case):
 
 # %% tags=["nbval-ignore-output"]
 chosen = kept.table.dropna(subset=["rate"]).groupby(["metanetwork", "case"], sort=False)

@@ -79,6 +79,17 @@ lost = {kind: kept.config["n_networks"] - int(n) for kind, n in judged.items()}
 print("diverged: " + ", ".join(f"{kind} {n}" for kind, n in lost.items()))
 
 # %% [markdown]
+# ## Does it take asymmetry?
+#
+# Anchors start from the same weights as W-asymmetric networks and have every symmetry. Networks of one number share their hyper-parameters, so kinds can be compared network by network: the lead of W-asymmetric over standard networks counts as 1, and the table says how much of it the others have. By a rule that was
+# written before the runs, that is *most* of it if more than half, *little* if less (one-sided t-tests, p below .05).
+
+# %% tags=["nbval-ignore-output"]
+from symlib.studies.monotonic_interpolation import led
+
+plots.lead_table(led(summed_up(kept)), "measure", "kind")
+
+# %% [markdown]
 # ## The small run of this page
 
 # %%

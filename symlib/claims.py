@@ -65,6 +65,11 @@ def _steady(values: np.ndarray) -> bool:
     return np.ptp(values) <= 1e-12 * np.abs(values).max()
 
 
+def succeed(tests: Mapping[str, float]) -> bool:
+    """Say whether there are tests and all of their p-values are below `ALPHA`."""
+    return bool(tests) and all(p < ALPHA for p in tests.values())
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -83,7 +88,7 @@ class _Rule(_Strict):
 
     def holds(self, values: np.ndarray, found: Quantities) -> bool:
         """Say whether every test succeeds."""
-        return all(p < ALPHA for p in self.tests(values, found).values())
+        return succeed(self.tests(values, found))
 
 
 class Positive(_Rule):
@@ -251,7 +256,7 @@ def judge(claim: Claim, kept: Sequence[Record]) -> Verdict:
         return Verdict(claim, "not run", "-", 0, "-", None)
     values, profile = found[claim.quantity], best.config["profile"]
     tests = claim.rule.tests(values, found) if len(values) else {}
-    if not tests or not all(p < ALPHA for p in tests.values()):
+    if not succeed(tests):
         word = "not reproduced"
     elif PROFILES.index(profile) >= PROFILES.index(claim.full):
         word = "reproduced"

@@ -10,7 +10,7 @@ from symlib.seeds import generator
 from symlib.studies import metanetworks as study
 from symlib.studies.classifier_population import ClassifierPopulation, images, small
 from symlib.studies.classifier_population import run as train_classifiers
-from symlib.studies.metanetworks import BIN, Metanetworks, Task, fit, quantities, run, split, task
+from symlib.studies.metanetworks import BIN, Metanetworks, Task, explained, fit, quantities, run, split, task
 
 SMALL = {
     "profile": "custom",
@@ -143,3 +143,23 @@ def test_networks_that_diverged_and_missing_kinds_are_no_part_of_a_task(populati
 def test_a_population_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="networks names nowhere, where no population was finished"):
         run(checked(networks="nowhere"))
+
+
+def test_what_is_left_of_the_lead_says_what_explains_it():
+    """Lined up, standard networks are predicted as well as W-asymmetric ones; with fewer parameters, no better."""
+    means = {"w-asym": 0.9, "standard": 0.3, "standard aligned": 0.88, "smaller": 0.31}
+    rows = [
+        {"metanetwork": name, "case": case, "run": i, "tau": mean + 0.01 * i, "r2": mean - 0.01 * i}
+        for name in ("MLP", "constant")
+        for case, mean in means.items()
+        for i in range(4)
+    ]
+    found = explained(pd.DataFrame(rows)).set_index(["metanetwork", "score", "explanation"])
+    assert found.index.get_level_values("metanetwork").unique().tolist() == ["MLP"]
+    verdicts = found.loc[("MLP", "tau"), "verdict"].to_dict()
+    assert verdicts == {"order of neurons": "little", "number of parameters": "most"}
+    assert found.loc[("MLP", "r2", "order of neurons"), "share"] == pytest.approx(0.02 / 0.6)
+
+
+def test_a_run_without_controls_explains_nothing(record):
+    assert explained(record.table).empty

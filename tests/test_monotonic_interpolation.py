@@ -15,6 +15,7 @@ from symlib.studies.classifier_population import ClassifierPopulation, images, l
 from symlib.studies.monotonic_interpolation import (
     MonotonicInterpolation,
     compared,
+    led,
     measures,
     quantities,
     run,
@@ -136,6 +137,22 @@ def test_comparison_is_welchs_test_and_fishers_for_shares():
     assert told.loc["delta", "p"] == pytest.approx(p)
     assert told.loc["monotonic", "p"] == pytest.approx(stats.fisher_exact([[4, 0], [1, 3]]).pvalue)
     assert (told.loc["monotonic", "mean"], told.loc["monotonic", "standard"]) == (1, 0.25)
+
+
+def test_leads_are_those_of_networks_of_one_number_in_the_direction_of_the_claim():
+    n = 6
+    at = np.linspace(0, 0.1, n)
+    measured = {"standard": 1.0 + at, "w-asym": 0.0 + at, "anchor": 0.05 + at, "syre": 0.98 + at}
+    parts = []
+    for kind, delta in measured.items():
+        part = pd.DataFrame({"kind": kind, "network": range(n), "delta": delta, "relative delta": delta})
+        parts.append(part.assign(monotonic=kind != "standard", local=-delta, **{"global": delta}))
+    found = led(pd.concat(parts)).set_index(["measure", "kind"])
+    assert found.loc[("delta", "anchor"), ["verdict", "n"]].tolist() == ["most", n]
+    assert found.loc[("delta", "anchor"), "share"] == pytest.approx(0.95)
+    assert found.loc[("local", "syre"), "verdict"] == "little"
+    assert found.loc[("monotonic", "syre"), "share"] == 1
+    assert set(found.loc["global", "verdict"]) == {"no lead"}  # it lies the other way
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from symlib.claims import p_text
 from symlib.plots.style import Look, finished, legend_below, plain
 
 KINDS = {
@@ -22,6 +23,14 @@ KINDS = {
     "w-asym matched": Look("W-asymmetric, accuracies matched", "#00684d", "v"),
 }
 SCORES = {"r2": "R²", "tau": "Kendall's τ"}
+MEASURES = {
+    "delta": "Δ (nats)",
+    "relative delta": "Δ, curve from 1 to 0",
+    "monotonic": "monotonic (%)",
+    "local": "locally convex",
+    "global": "globally convex",
+    "global released": "the same, released code",
+}
 
 
 def accuracy_histograms(table: pd.DataFrame, title: str) -> Figure:
@@ -89,6 +98,26 @@ def score_table(table: pd.DataFrame, score: str) -> pd.DataFrame:
     return text.rename(columns={case: KINDS[case].label for case in text}).fillna("-").rename_axis(None)
 
 
+def lead_table(found: pd.DataFrame, rows: str, columns: str) -> pd.DataFrame:
+    """Return shares of a lead with their verdicts as text.
+
+    Args:
+        found: As `studies.leads.judged` describes it.
+        rows: Column whose values become the rows of the table.
+        columns: Column whose values become its columns.
+    """
+    labels = {name: look.label for name, look in KINDS.items()} | MEASURES
+    texts = [
+        one.verdict
+        if np.isnan(one.share)
+        else f"{one.share:.2f}: {one.verdict} (p {p_text(min(one.p_most, one.p_little))})"
+        for one in found.itertuples()
+    ]
+    wide = found.assign(text=texts).pivot(index=rows, columns=columns, values="text")
+    ordered = wide.loc[found[rows].unique(), found[columns].unique()].rename(index=labels, columns=labels)
+    return ordered.rename_axis(index=None, columns=None)
+
+
 def curve_panels(curves: Mapping[str, np.ndarray], at: np.ndarray, title: str) -> Figure:
     """Draw training loss from initial to trained weights, one panel a kind, one line a network.
 
@@ -123,19 +152,11 @@ def interpolation_table(found: pd.DataFrame, compared: pd.DataFrame) -> pd.DataF
         found: Columns kind and the measures of every network.
         compared: Columns kind, measure, p.
     """
-    labels = {
-        "delta": "Δ (nats)",
-        "relative delta": "Δ, curve from 1 to 0",
-        "monotonic": "monotonic (%)",
-        "local": "locally convex",
-        "global": "globally convex",
-        "global released": "the same, released code",
-    }
     p = compared.set_index(["kind", "measure"])["p"]
     rows = {}
     for kind, ours in found.groupby("kind", sort=False):
         cells = {"networks": str(len(ours))}
-        for name, label in labels.items():
+        for name, label in MEASURES.items():
             mean, sd = ours[name].mean(), ours[name].std(ddof=1) if name != "monotonic" else np.nan
             text = f"{100 * mean:.1f}" if name == "monotonic" else f"{mean:.3f} ± {sd:.3f}"
             cells[label] = text + (f" (p = {p[kind, name]:.1e})" if (kind, name) in p.index else "")

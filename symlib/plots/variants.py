@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from symlib.claims import p_text
+
 
 def verdict_table(verdicts: pd.DataFrame, label: Callable[[str], str] = str) -> pd.DataFrame:
     """Return what was found of every variant as text.
@@ -22,8 +24,8 @@ def verdict_table(verdicts: pd.DataFrame, label: Callable[[str], str] = str) -> 
         "barrier (nats)": verdicts["barrier"].map("{:.3f}".format),
         "share removed": verdicts["removed"].map("{:.2f}".format),
         "above W-asymmetric (nats)": beyond,
-        "p, more than half": verdicts["p_more"].map("{:.3f}".format),
-        "p, less than half": verdicts["p_less"].map("{:.3f}".format),
+        "p, more than half": verdicts["p_more"].map(p_text),
+        "p, less than half": verdicts["p_less"].map(p_text),
         "missing symmetry is": [
             "-" if row.reading == "-" else f"{row.reading}: {row.verdict}" for row in verdicts.itertuples()
         ],

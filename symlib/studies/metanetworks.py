@@ -39,6 +39,7 @@ from symlib.records import Record
 from symlib.seeds import generator, seed
 from symlib.studies.classifier_population import CHANNELS, ClassifierPopulation, finished, load_networks, small
 from symlib.studies.classifier_population import run as train_classifiers
+from symlib.studies.leads import JUDGED, judged
 from symlib.studies.mode_connectivity import NotNegative, Positive
 from symlib.studies.shards import joined_facts, joined_record, refuse_missing_device, run_shards
 
@@ -86,6 +87,15 @@ CASES: dict[str, tuple[str, Literal["", "aligned", "matched"]]] = {
     "standard matched": ("standard", "matched"),
     "w-asym matched": ("w-asym", "matched"),
 }
+# What could explain that W-asymmetric networks are easier to predict -> cases whose difference is what is left of their
+# lead over standard ones once it is taken away.
+EXPLANATIONS = {
+    "order of neurons": ("w-asym", "standard aligned"),
+    "number of parameters": ("w-asym", "smaller"),
+    "spread of accuracies": ("w-asym matched", "standard matched"),
+    "pinned stem": ("w-asym open stem", "standard"),
+}
+LEAD = ("w-asym", "standard")
 
 
 class Metanetworks(Config):
@@ -310,6 +320,27 @@ def _without_weights(found: Task, name: str, parts: Mapping[str, Tensor]) -> Ten
     model = make_pipeline(StandardScaler(), PolynomialFeatures(2), LinearRegression())
     model.fit(x.iloc[parts["train"].numpy()], accuracy[parts["train"]].numpy())
     return torch.from_numpy(model.predict(x.iloc[parts["test"].numpy()])).float()
+
+
+def explained(table: pd.DataFrame) -> pd.DataFrame:
+    """Judge, by the rule of `leads.judged` over runs, what explains that W-asymmetric networks are easier to predict.
+
+    Args:
+        table: As `run` returns it.
+
+    Returns:
+        One row per metanetwork, score ("r2", "tau") and key of `EXPLANATIONS` whose cases are there: explanation, and
+        what `leads.judged` says of the lead that is left without it.
+    """
+    rows = []
+    for name, ours in table[table["metanetwork"].isin(METANETWORKS)].groupby("metanetwork", sort=False):
+        for score in ("r2", "tau"):
+            runs = ours.pivot(index="run", columns="case", values=score)
+            for what, cases in EXPLANATIONS.items():
+                if {*cases, *LEAD} <= set(runs):
+                    left, lead = ((runs[a] - runs[b]).to_numpy() for a, b in (cases, LEAD))
+                    rows.append({"metanetwork": name, "score": score, "explanation": what} | judged(left, lead))
+    return pd.DataFrame(rows, columns=["metanetwork", "score", "explanation", *JUDGED])
 
 
 def quantities(record: Record) -> dict[str, np.ndarray]:

@@ -28,11 +28,14 @@ from symlib.population import Population, logits, passes
 from symlib.records import Record
 from symlib.studies.classifier_population import KINDS, ClassifierPopulation, finished, images, load_networks, small
 from symlib.studies.classifier_population import run as train_classifiers
+from symlib.studies.leads import JUDGED, judged
 from symlib.studies.mode_connectivity import Positive
 from symlib.studies.shards import joined_facts, joined_record, refuse_missing_device, run_shards
 
 STUDY = "monotonic_interpolation"
-STANDARD = "standard"
+STANDARD, W_ASYM = "standard", "w-asym"
+# Measure of a curve -> the sign of what W-asymmetric networks are claimed to have over standard ones.
+CLAIMED = {"delta": -1, "relative delta": -1, "monotonic": 1, "local": 1, "global": 1}
 
 
 class MonotonicInterpolation(Config):
@@ -210,6 +213,26 @@ def compared(found: pd.DataFrame) -> pd.DataFrame:
         p = stats.fisher_exact(counts).pvalue
         rows.append({"kind": kind, "measure": "monotonic", "mean": shares[0], "standard": shares[1], "p": p})
     return pd.DataFrame(rows)
+
+
+def led(found: pd.DataFrame) -> pd.DataFrame:
+    """Judge how much of the lead of W-asymmetric networks over standard ones other kinds have.
+
+    Args:
+        found: As `summed_up` returns it; networks of one number have the same hyper-parameters in every kind.
+
+    Returns:
+        One row per other kind and measure: kind, measure, and what `leads.judged` says of the lead of this kind over
+        standard networks as a part of that of W-asymmetric ones.
+    """
+    rows = []
+    for measure, sign in CLAIMED.items():
+        values = sign * found.pivot(index="network", columns="kind", values=measure).astype(float)
+        for kind in found["kind"].unique():
+            if W_ASYM in values and kind not in (STANDARD, W_ASYM):
+                part, lead = ((values[one] - values[STANDARD]).to_numpy() for one in (kind, W_ASYM))
+                rows.append({"kind": kind, "measure": measure} | judged(part, lead))
+    return pd.DataFrame(rows, columns=["kind", "measure", *JUDGED])
 
 
 def quantities(record: Record) -> dict[str, np.ndarray]:
