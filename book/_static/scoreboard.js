@@ -23,7 +23,10 @@ document.addEventListener("DOMContentLoaded", () => {
 
   // A link such as scoreboard.html#verdict=not+reproduced opens with that choice.
   const asked = new URLSearchParams(location.hash.slice(1));
-  for (const filter of filters) filter.value = asked.get(filter.dataset.filter) || "";
+  for (const filter of filters) {
+    filter.value = asked.get(filter.dataset.filter) || "";
+    if (filter.selectedIndex === -1) filter.selectedIndex = 0; // asked for what is not offered
+  }
   form.hidden = false;
   form.addEventListener("input", choose);
   form.addEventListener("submit", (event) => event.preventDefault());
