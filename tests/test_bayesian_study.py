@@ -171,8 +171,8 @@ def made(**accuracies):
 @pytest.mark.parametrize(
     ("quiet", "found", "words"),
     [
-        ([88, 91, 92], "more", ("undermines", "supports")),
-        ([31, 29, 33], "less", ("supports", "undermines")),
+        ([88, 91, 92], "most", ("undermines", "supports")),
+        ([31, 29, 33], "little", ("supports", "undermines")),
         ([20, 60, 90], "undecided", ("undecided", "undecided")),
     ],
 )
@@ -185,7 +185,8 @@ def test_readings_are_judged_by_what_a_control_gains(quiet, found, words):
 
 def test_readings_are_undecided_where_w_asymmetric_networks_gain_nothing():
     table = readings(made(standard=[60, 62, 61], quiet=[90, 91, 92], **{"w-asym": [61, 60, 62]}))
-    assert set(table["found"]) == {"undecided"} and table["gained"].isna().all()
+    assert table[["found", "drowned noise"]].to_numpy().tolist() == [["no lead", "undecided"]]
+    assert table["gained"].isna().all()
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,7 @@ def readings_table(readings: pd.DataFrame) -> str:
     if readings.empty:
         return "no depth has standard networks, W-asymmetric ones and controls"
     words = list(readings.columns[6:])
-    head = f"{'depth':<6}{'':<27}{'n':>3}{'acc. %':>8}{'gained':>8}   {'than half':<12}"
+    head = f"{'depth':<6}{'':<27}{'n':>3}{'acc. %':>8}{'gained':>8}   {'that is':<12}"
     lines = [head + "".join(f"{word:<20}" for word in words)]
     for row in readings.to_dict("records"):
         numbers = f"{row['n']:>3}{row['accuracy']:>8.1f}{row['gained']:>8.2f}   {row['found']:<12}"

@@ -28,7 +28,6 @@ from symlib.bayes.evidence import Evidence, divergence
 from symlib.bayes.laplace import last_layer_laplace
 from symlib.bayes.layers import Posterior, gaussian
 from symlib.bayes.prediction import ensemble, predict
-from symlib.claims import ALPHA, p_above
 from symlib.config import Config
 from symlib.data.augmentation import LIM_BAYES
 from symlib.data.dataset import Dataset
@@ -39,6 +38,7 @@ from symlib.population import Population, initialise
 from symlib.presets import LIM_BAYES_MLP
 from symlib.records import Record
 from symlib.seeds import seed
+from symlib.studies.leads import judged
 from symlib.studies.mode_connectivity import Positive
 from symlib.studies.resnet_connectivity import Rate, table_11_counts
 from symlib.studies.resnet_connectivity import images as first_images
@@ -120,11 +120,11 @@ READINGS = ("fewer symmetries", "drowned noise")
 # which quiet standard networks learned. What each reading says of a control: whether it gains more than half of what
 # W-asymmetric networks gain over standard ones.
 PREDICTED: dict[str, tuple[str, str]] = {
-    "quiet": ("less", "more"),
-    "drowned": ("less", "more"),
-    "w-asym loud": ("more", "less"),
-    "w-asym 0": ("more", "less"),
-    "syre": ("more", "more"),
+    "quiet": ("little", "most"),
+    "drowned": ("little", "most"),
+    "w-asym loud": ("most", "little"),
+    "w-asym 0": ("most", "little"),
+    "syre": ("most", "most"),
 }
 
 
@@ -404,34 +404,29 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
 def readings(record: Record) -> pd.DataFrame:
     """Judge what two readings of the paper's comparison say of the controls, by depth.
 
-    A variant gains 0 if it is as accurate as standard networks and 1 if it is as accurate as W-asymmetric ones. Whether
-    it gains more than half or less is decided by one-sided t-tests over networks of one number.
+    A variant gains 0 if it is as accurate as standard networks and 1 if it is as accurate as W-asymmetric ones;
+    networks of one number are compared.
 
     Returns:
-        One row per depth and control: n, accuracy (mean, per cent), gained (mean), found ("more", "less", "undecided"),
-        and for each reading "supports", "undermines" or "undecided". All is undecided unless W-asymmetric networks are
-        more accurate than standard ones.
+        One row per depth and control: n, accuracy (mean, per cent), gained, found (the verdict of `leads.judged`), and
+        for each reading "supports", "undermines" or "undecided".
     """
     rows = []
     for depth, table in finals(record).groupby("depth"):
         wide = table.pivot(index="network", columns="variant", values="accuracy")
         if not {STANDARD, W_ASYM} <= set(wide.columns):
             continue
-        whole = (wide[W_ASYM] - wide[STANDARD]).dropna()
-        decidable = p_above(whole.to_numpy(), 0) < ALPHA
         for name, says in PREDICTED.items():
             if name in wide.columns:
-                excess = (wide[name] - (wide[STANDARD] + wide[W_ASYM]) / 2).dropna().to_numpy()
-                found = "more" if p_above(excess, 0) < ALPHA else "less" if p_above(-excess, 0) < ALPHA else "undecided"
-                found = found if decidable else "undecided"
-                words = {r: _word(found, expected) for r, expected in zip(READINGS, says, strict=True)}
-                gained = (wide[name] - wide[STANDARD]).mean() / whole.mean() if decidable else np.nan
-                row = {"depth": depth, "variant": name, "n": len(excess), "accuracy": wide[name].mean()}
-                rows.append(row | {"gained": gained, "found": found} | words)
+                gain, lead = ((wide[one] - wide[STANDARD]).to_numpy() for one in (name, W_ASYM))
+                told = judged(gain, lead)
+                words = {r: _word(told["verdict"], expected) for r, expected in zip(READINGS, says, strict=True)}
+                row = {"depth": depth, "variant": name, "n": told["n"], "accuracy": wide[name].mean()}
+                rows.append(row | {"gained": told["share"], "found": told["verdict"]} | words)
     return pd.DataFrame(rows)
 
 
 def _word(found: str, expected: str) -> str:
-    if found == "undecided":
-        return found
+    if found not in ("most", "little"):
+        return "undecided"
     return "supports" if found == expected else "undermines"
