@@ -272,6 +272,11 @@ def fit(
         torch.manual_seed(seed(config.base_seed, "init", name, run_of))
         model = way.make(found.population, inputs).to(config.device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=config.weight_decay)
+
+    def scored(part: str) -> dict[str, float]:
+        guessed = _guessed(model, inputs, parts[part], config.batch_size)
+        return _scores(guessed, found.accuracy[parts[part]])
+
     best = {"r2 choosing": -np.inf}
     for epoch in range(config.epochs):
         model.train()
@@ -281,10 +286,9 @@ def fit(
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-        guesses = {part: _guessed(model, inputs, parts[part], config.batch_size) for part in ("choose", "test")}
-        r2 = _scores(guesses["choose"], found.accuracy[parts["choose"]])["r2"]
+        r2 = scored("choose")["r2"]
         if r2 > best["r2 choosing"]:
-            best = {"epoch": epoch + 1, "r2 choosing": r2} | _scores(guesses["test"], found.accuracy[parts["test"]])
+            best = {"epoch": epoch + 1, "r2 choosing": r2} | scored("test")
     return best
 
 
