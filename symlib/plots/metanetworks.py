@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from symlib.claims import p_text
+from symlib.claims import p_text, unbroken
 from symlib.plots.style import Look, finished, legend_below, plain
 
 KINDS = {
@@ -84,18 +84,28 @@ def score_dots(table: pd.DataFrame, cases: Sequence[str], title: str) -> Figure:
     return finished(figure)
 
 
-def score_table(table: pd.DataFrame, score: str) -> pd.DataFrame:
-    """Return mean and sd over runs as text, one row a metanetwork, one column a case.
+def score_table(table: pd.DataFrame, score: str, paper: Mapping[str, tuple[float, float | None]]) -> pd.DataFrame:
+    """Return mean and sd over runs as text, one row a metanetwork and one for the paper's, one column a case.
 
     Args:
         table: Columns metanetwork, case, and the score.
         score: "r2" or "tau".
+        paper: "MLP/standard" and the like -> mean and sd as printed.
     """
     by = table.groupby(["metanetwork", "case"], sort=False)[score]
-    mean, sd = by.mean(), by.std(ddof=1)
-    alone = mean.map("{:.3f}".format)
-    text = alone.where(sd.isna(), alone + " ± " + sd.map("{:.3f}".format)).unstack("case", sort=False)
-    return text.rename(columns={case: KINDS[case].label for case in text}).fillna("-").rename_axis(None)
+    found = {(name, "here", case): _cell(rows.mean(), rows.std(ddof=1)) for (name, case), rows in by}
+    for key, told in paper.items():
+        name, case = key.split("/")
+        if (name, "here", case) in found:
+            found[name, "paper", case] = _cell(*told)
+    wide = pd.Series(found).unstack(sort=False).fillna("-")
+    rows = [(name, source) for name in table["metanetwork"].unique() for source in ("here", "paper")]
+    return wide.loc[[row for row in rows if row in wide.index]].rename(columns={k: KINDS[k].label for k in wide})
+
+
+def _cell(mean: float, sd: float | None) -> str:
+    """Return mean and standard deviation as text that stays on one line."""
+    return f"{mean:.3f}" if sd is None or np.isnan(sd) else unbroken(f"{mean:.3f} ± {sd:.2f}")
 
 
 def lead_table(found: pd.DataFrame, rows: str, columns: str) -> pd.DataFrame:
@@ -145,20 +155,30 @@ def curve_panels(curves: Mapping[str, np.ndarray], at: np.ndarray, title: str) -
     return finished(figure)
 
 
-def interpolation_table(found: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
-    """Return Table 4 as text: one row a kind, with two-sided p-values against standard networks.
+def interpolation_table(
+    found: pd.DataFrame, compared: pd.DataFrame, paper: Mapping[str, Mapping[str, tuple[float, float | None]]]
+) -> pd.DataFrame:
+    """Return Table 4 as text: one row a kind and one for the paper's, with p-values against standard networks.
 
     Args:
         found: Columns kind and the measures of every network.
-        compared: Columns kind, measure, p.
+        compared: Columns kind, measure, p (two-sided).
+        paper: Measure -> kind -> mean and sd as printed.
     """
     p = compared.set_index(["kind", "measure"])["p"]
     rows = {}
     for kind, ours in found.groupby("kind", sort=False):
-        cells = {"networks": str(len(ours))}
+        here, there = {"networks": str(len(ours))}, {}
         for name, label in MEASURES.items():
-            mean, sd = ours[name].mean(), ours[name].std(ddof=1) if name != "monotonic" else np.nan
-            text = f"{100 * mean:.1f}" if name == "monotonic" else f"{mean:.3f} ± {sd:.3f}"
-            cells[label] = text + (f" (p = {p[kind, name]:.1e})" if (kind, name) in p.index else "")
-        rows[KINDS[kind].label] = cells
-    return pd.DataFrame.from_dict(rows, orient="index")
+            here[label] = _measure(name, ours[name].mean(), ours[name].std(ddof=1))
+            here[label] += f" (p = {p[kind, name]:.1e})" if (kind, name) in p.index else ""
+            if kind in paper.get(name, {}):
+                there[label] = _measure(name, *paper[name][kind])
+        rows[KINDS[kind].label, "here"] = here
+        if there:
+            rows[KINDS[kind].label, "paper"] = there
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("-")
+
+
+def _measure(name: str, mean: float, sd: float | None) -> str:
+    return f"{100 * mean:.1f}" if name == "monotonic" else _cell(mean, sd)

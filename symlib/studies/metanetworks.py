@@ -96,6 +96,20 @@ EXPLANATIONS = {
     "pinned stem": ("w-asym open stem", "standard"),
 }
 LEAD = ("w-asym", "standard")
+# Scores that the paper prints and that no claim has: mean and sd over runs. Source: Lim et al. (2024), Table 3.
+PRINTED = {
+    "r2": {
+        "MLP/standard": (0.330, 0.04),
+        "DMC/standard": (0.950, 0.01),
+        "DeepSets/standard": (0.855, 0.01),
+        "StatNN/standard": (0.976, 0.00),
+    },
+    "tau": {
+        "DMC/standard": (0.787, 0.02),
+        "DeepSets/standard": (0.617, 0.03),
+        "StatNN/standard": (0.866, 0.00),
+    },
+}
 
 
 class Metanetworks(Config):

@@ -36,6 +36,13 @@ STUDY = "monotonic_interpolation"
 STANDARD, W_ASYM = "standard", "w-asym"
 # Measure of a curve -> the sign of what W-asymmetric networks are claimed to have over standard ones.
 CLAIMED = {"delta": -1, "relative delta": -1, "monotonic": 1, "local": 1, "global": 1}
+# Measures that the paper prints and that no claim has: mean and sd over networks. Source: Lim et al. (2024), Table 4.
+PRINTED = {
+    "delta": {"standard": (0.079, 0.109)},
+    "monotonic": {"standard": (0.263, None)},
+    "local": {"standard": (0.548, 0.139)},
+    "global": {"standard": (0.823, 0.229)},
+}
 
 
 class MonotonicInterpolation(Config):
