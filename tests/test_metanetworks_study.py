@@ -5,6 +5,7 @@ import torch
 from scipy import stats
 from sklearn.metrics import r2_score
 
+from symlib.plots import metanetworks as plots
 from symlib.population import logits
 from symlib.seeds import generator
 from symlib.studies import metanetworks as study
@@ -163,3 +164,11 @@ def test_what_is_left_of_the_lead_says_what_explains_it():
 
 def test_a_run_without_controls_explains_nothing(record):
     assert explained(record.table).empty
+
+
+def test_scores_of_the_paper_stand_below_ours(record):
+    paper = {"MLP/w-asym": (0.594, 0.12), "MLP/smaller": (0.348, 0.07), "DMC/standard": (0.95, 0.01)}
+    table = plots.score_table(record.table, "r2", paper)
+    names = ["MLP", "StatNN", "constant", "hyper-parameters"]
+    assert list(table.index) == [("MLP", "here"), ("MLP", "paper"), *((name, "here") for name in names[1:])]
+    assert table.loc[("MLP", "paper")].str.replace("\N{NO-BREAK SPACE}", " ").tolist() == ["-", "0.594 ± 0.12"]
