@@ -12,12 +12,14 @@ import time
 import torch
 import torch.nn.functional as F
 from distributed import LocalCluster
+from PIL import Image
 from populations import peak
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from symlib.data.dataset import Split
+from symlib.data.images import CIFAR10_MEAN, CIFAR10_STD
 from symlib.data.torchvision_import import torchvision
 from symlib.seeds import seed
 from symlib.studies.classifier_population import ClassifierPopulation, build, images, recipes, run, small, start
@@ -46,18 +48,22 @@ def population(side: int, **changes: object) -> ClassifierPopulation:
 
 
 class Items(Dataset):
-    """Images that are flipped, shifted and cut one at a time by torchvision."""
+    """Images that are flipped, shifted, converted, standardised and cut one at a time, like torchvision's CIFAR-10."""
 
     def __init__(self, split: Split) -> None:
         transforms = torchvision("transforms")
         side = split.x.shape[-1]
         shift, cutout = side // 16, side // 8
         share = (cutout / side) ** 2
-        self.x, self.y = split.x, split.y
+        mean, std = (torch.tensor(values)[:, None, None] for values in (CIFAR10_MEAN, CIFAR10_STD))
+        self.pixels = ((split.x * std + mean) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        self.y = split.y
         self.change = transforms.Compose(
             [
                 transforms.RandomHorizontalFlip(),
                 transforms.RandomCrop(side, padding=shift),
+                transforms.ToTensor(),
+                transforms.Normalize(CIFAR10_MEAN, CIFAR10_STD),
                 transforms.RandomErasing(p=1.0, scale=(share, share), ratio=(1.0, 1.0)),
             ]
         )
@@ -66,7 +72,7 @@ class Items(Dataset):
         return len(self.y)
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        return self.change(self.x[i]), self.y[i]
+        return self.change(Image.fromarray(self.pixels[i])), self.y[i]
 
 
 def straightforward(config: ClassifierPopulation, split: Split) -> float:
