@@ -34,7 +34,7 @@ def p_below(low: np.ndarray, high: np.ndarray) -> float:
         return float("nan")
     if _steady(low) and _steady(high):
         return float(low.mean() >= high.mean())
-    return _open(stats.ttest_ind(low, high, equal_var=False, alternative="less").pvalue)
+    return _welch(low, high, "less")
 
 
 def p_different(a: np.ndarray, b: np.ndarray) -> float:
@@ -43,7 +43,7 @@ def p_different(a: np.ndarray, b: np.ndarray) -> float:
         return float("nan")
     if _steady(a) and _steady(b):
         return float(a.mean() == b.mean())
-    return _open(stats.ttest_ind(a, b, equal_var=False).pvalue)
+    return _welch(a, b, "two-sided")
 
 
 def p_above(values: np.ndarray, bound: float) -> float:
@@ -53,6 +53,12 @@ def p_above(values: np.ndarray, bound: float) -> float:
     if _steady(values):
         return float(values.mean() <= bound)
     return _open(stats.ttest_1samp(values, bound, alternative="greater").pvalue)
+
+
+def _welch(a: np.ndarray, b: np.ndarray, alternative: str) -> float:
+    """Return the p-value of Welch's test; one of the samples may have no spread, of which `ttest_ind` warns."""
+    a, b = ((x.mean(), x.std(ddof=1), len(x)) for x in (a, b))
+    return _open(stats.ttest_ind_from_stats(*a, *b, equal_var=False, alternative=alternative).pvalue)
 
 
 def _open(p: float) -> float:

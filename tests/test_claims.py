@@ -177,6 +177,16 @@ def test_p_value_of_a_row_is_the_largest_of_its_tests():
     assert said(a=0.3, b=float("nan")) == said() == "-"
 
 
+@pytest.mark.parametrize("constant", [1.0, 0.1])
+def test_one_sample_may_have_no_spread(constant):
+    """Welch's test is then that of the other sample against a number."""
+    values, same = constant - np.array([0.3, 0.1, 0.2, 0.0]), np.full(100, constant)
+    p = stats.ttest_1samp(values, constant).pvalue
+    assert claims.p_different(values, same) == pytest.approx(p)
+    assert claims.p_below(values, same) == pytest.approx(p / 2)
+    assert claims.p_below(same, values) == pytest.approx(1 - p / 2)
+
+
 def test_order_is_judged_by_welchs_test():
     """Few scattered values against many exact ones: Student's test is fooled, Welch's is not."""
     found = {"a": np.array([-2.0, 0.0, 2.0]), "b": 1.5 + 1e-3 * np.arange(40)}
