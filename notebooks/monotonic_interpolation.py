@@ -85,7 +85,7 @@ print("diverged: " + ", ".join(f"{kind} {n}" for kind, n in lost.items()))
 # %% [markdown]
 # ## Does it take asymmetry?
 #
-# Anchors start from the same weights as W-asymmetric networks and have every symmetry. Networks of one number share their hyper-parameters, so kinds can be compared network by network: the lead of W-asymmetric over standard networks counts as 1, and the table says how much of it the others have. By a rule that was
+# Anchors start from the same weights as W-asymmetric networks, so from the same loss, and have every symmetry. Networks of one number share their hyper-parameters, so kinds can be compared network by network: the lead of W-asymmetric over standard networks counts as 1, and the table says how much of it the others have. By a rule that was
 # written before the runs, that is *most* of it if more than half, *little* if less (one-sided t-tests, p below .05).
 
 # %% tags=["nbval-ignore-output"]
