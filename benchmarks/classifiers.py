@@ -128,7 +128,7 @@ def main() -> None:
     top = peak()
     print(f"matrix product on one thread: {top:.0f} GFLOP/s\n")
     print("           s per network and epoch")
-    print("pixels     straightforward  population   ratio   of peak   networks an hour, 2 cores")
+    print("pixels     straightforward  population   ratio   of peak   networks an hour, 1 core")
     for side, epochs in TIMED.items():
         config = population(side)
         split = images(config).train
@@ -136,7 +136,7 @@ def main() -> None:
         rounds = [(straightforward(config, split), ours(config, split)) for _ in range(ROUNDS)]
         plain, population_s = (statistics.median(one) / epochs for one in zip(*rounds, strict=True))
         share = flops(config, split) / epochs / population_s / 1e9 / top
-        hourly = 2 * 3600 / (EPOCHS * population_s)
+        hourly = 3600 / (EPOCHS * population_s)
         times = f"{plain:>15.2f}{population_s:>12.3f}{plain / population_s:>8.1f}{share:>10.0%}"
         print(f"{side:>2} x {side:<4}{times}{hourly:>15,.0f}", flush=True)
     one, two = (statistics.median(through_dask(workers) for _ in range(ROUNDS)) for workers in (1, 2))

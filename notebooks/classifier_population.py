@@ -19,7 +19,7 @@
 # | label smoothing | uniform in [0, 0.2] |
 # | epochs | a whole number in [10, 40] |
 #
-# The rate rises from 0 to its peak at epoch 5 and falls to 0 at the last epoch, step by step. Every image is flipped, shifted and loses a square at random (not digits). Network $i$ has the same hyper-parameters, initial draw and batches in every kind; W-asymmetric networks share one pattern and one set of constants, as in the paper:
+# The rate rises from 0 to its peak at epoch 5 and falls to 0 at the last epoch, step by step. Images of CIFAR-10 are flipped, shifted and lose a square at random, in proportion to their side: by two pixels and a square of four at 32 pixels; not at all and one pixel at 8. Network $i$ has the same hyper-parameters, initial draw and batches in every kind; W-asymmetric networks share one pattern and one set of constants, as in the paper:
 #
 # | kind | what is fixed | in the paper |
 # |---|---|---|

@@ -18,8 +18,8 @@
 # |---|---|---|
 # | MLP | one vector of all entries | no |
 # | DMC | the same, by convolutions along it | no |
-# | DeepSets | the set of all entries, without their place | yes, and no more than that |
-# | StatNN | seven statistics of every tensor | yes, and no more than that |
+# | DeepSets | the set of all entries, without their place | yes, and forgets where entries stand |
+# | StatNN | seven statistics of every tensor | yes, and forgets where entries of a tensor stand |
 # | channel graph | all entries; messages between channels along the maps | yes; not in the paper |
 #
 # ## What else could explain it
@@ -27,7 +27,7 @@
 # $R^2$ compares errors with how widely accuracies are spread, and W-asymmetric networks are spread more widely. So beside the paper's rows there are four controls:
 #
 # - what can be said **without any weights**: the mean accuracy, and a quadratic regression on the four training hyper-parameters;
-# - **matched** populations: as many standard as W-asymmetric networks in every bin of accuracy two points wide;
+# - **matched** populations: as many standard as W-asymmetric networks in every bin of accuracy two points wide. They are smaller, so beside them stand populations *thinned* at random to the same number;
 # - standard networks that were **lined up**, each matched to the first by its weights. If the order of neurons is what confuses the MLP, lining up should help it;
 # - W-asymmetric networks with an **open stem**, since the paper pins the whole first layer.
 
@@ -64,7 +64,7 @@ live = run(config)
 # %% [markdown]
 # ## Table 3 and Table 6
 #
-# The largest recorded run.
+# The largest recorded run. All runs of a metanetwork look at the same classifiers, split once; they differ in their initial weights and the order of batches. So standard deviations and p-values, of verdicts too, speak of training metanetworks, not of other populations of classifiers.
 
 # %%
 from symlib import claims, records
@@ -98,8 +98,9 @@ plots.score_table(kept.table, "tau", PRINTED["tau"] | claims.printed(board, "tau
 # %% [markdown]
 # ## What explains it
 #
-# The lead of W-asymmetric over standard networks counts as 1; the tables say what is left of it once an explanation is taken away, by standard networks that were lined up, that are smaller, whose accuracies were matched, or with a stem that is not pinned. By a rule that was written before the runs, an explanation accounts for the
-# lead if *little* is left, less than half, and does not if *most* is left (one-sided t-tests over training runs, p below .05). All runs look at the same classifiers, so p-values speak of training metanetworks, not of other populations; of matched populations fewer classifiers are left.
+# The lead of W-asymmetric over standard networks counts as 1; the tables say what is left of it once an explanation is taken away, by standard networks that were lined up, that are smaller, whose accuracies were matched, or with a stem that is not pinned. What is left with matched populations is a part of the lead that thinned ones have. By a rule that was written
+# before the runs, an explanation accounts for the lead if *little* is left, less than half, and does not if *most* is left (one-sided t-tests over training runs, p below .05). The two tables are forty tests, of which two would succeed by chance. Networks are lined up by matching weights, which finds a good order and not the best one: of the
+# order of neurons only *little* is informative.
 
 # %% tags=["nbval-ignore-output"]
 from symlib.studies.metanetworks import explained

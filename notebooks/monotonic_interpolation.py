@@ -9,13 +9,13 @@
 # %% [markdown]
 # # From initial to trained weights
 #
-# **Claim.** Walk in a straight line from where a network started to where training took it. Along this line the training loss of W-asymmetric ResNets falls all the way, and the curves are convex; those of standard networks often rise first. σ-asymmetric networks lie in between
+# **Claim.** Walk in a straight line from where a network started to where training took it. Along this line the training loss of W-asymmetric ResNets falls all the way, and the curves are more convex; those of standard networks often rise first. σ-asymmetric networks lie in between
 # {cite:p}`lim2024`, section 5.4, Table 4 and Figure 5.
 #
 # The networks are those of [the populations](classifier_population.ipynb), each with hyper-parameters of its own, and two kinds that the paper does not have: *syre* {cite:p}`ziyin2025`, and *anchors*, which start like W-asymmetric networks and may move every entry. The loss is
 # that of training, smoothed labels included. It is taken on images without augmentation; the paper's code takes it on augmented ones drawn anew for every point, which puts noise on curves whose smallest rise is to be judged.
 #
-# Two things need care in reading such measures, and the table below has a column for each. A W-asymmetric network starts from a *higher* loss, so its chord is steeper and lies above more of the curve; scaling every curve from 1 to 0 takes the height out of $\Delta$. And the released code compares a curve
+# Two things need care in reading such measures, and the table below has a column for each. A W-asymmetric network starts from a *higher* loss, so its chord is steeper and lies above more of the curve; scaling every curve from 1 to 0 takes the height out of $\Delta$. The same holds of a curve that falls throughout: its $\Delta$ is minus its smallest step, so where standard curves are monotonic already, only the scaled $\Delta$ and convexity can tell kinds apart. And the released code compares a curve
 # not with the chord of its ends but with the line through its first two points, which nearly every curve stays below.
 
 # %% [markdown]
@@ -86,7 +86,7 @@ print("diverged: " + ", ".join(f"{kind} {n}" for kind, n in lost.items()))
 # ## Does it take asymmetry?
 #
 # Anchors start from the same weights as W-asymmetric networks, so from the same loss, and have every symmetry. Networks of one number share their hyper-parameters, so kinds can be compared network by network: the lead of W-asymmetric over standard networks counts as 1, and the table says how much of it the others have. By a rule that was
-# written before the runs, that is *most* of it if more than half, *little* if less (one-sided t-tests, p below .05).
+# written before the runs, that is *most* of it if more than half, *little* if less (one-sided t-tests, p below .05). *Reversed* says that the lead lies the other way.
 
 # %% tags=["nbval-ignore-output"]
 from symlib.studies.monotonic_interpolation import led

@@ -185,7 +185,7 @@ def test_readings_are_judged_by_what_a_control_gains(quiet, found, words):
 
 def test_readings_are_undecided_where_w_asymmetric_networks_gain_nothing():
     table = readings(made(standard=[60, 62, 61], quiet=[90, 91, 92], **{"w-asym": [61, 60, 62]}))
-    assert table[["found", "drowned noise"]].to_numpy().tolist() == [["no lead", "undecided"]]
+    assert table[["found", "drowned noise"]].to_numpy().tolist() == [["no lead shown", "undecided"]]
     assert table["gained"].isna().all()
 
 

@@ -94,10 +94,18 @@ def test_kept_weights_are_those_that_were_scored(record, folder):
             assert torch.equal(initial.params[name], w)
 
 
-def test_a_network_ends_the_same_alone_and_in_shards_of_any_size(record):
-    apart = run(small(per_shard=1)).table
+def test_a_network_ends_the_same_alone_and_in_shards_of_any_size(record, folder, tmp_path):
+    apart = small(per_shard=1, out=str(tmp_path))
     columns = ["train_loss", "test_accuracy"]
-    pd.testing.assert_frame_equal(apart[columns], record.table[columns], atol=1e-5)
+    pd.testing.assert_frame_equal(run(apart).table[columns], record.table[columns], atol=1e-5)
+    same_weights(apart, small(out=str(folder)))
+
+
+def same_weights(one, other):
+    """Compare the trained weights that two runs of the same networks kept."""
+    for kind in one.kinds:
+        ours, theirs = (load_networks(config, kind, "final").params for config in (one, other))
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_a_killed_population_goes_on_and_trains_no_shard_twice(record, folder, monkeypatch):
@@ -139,11 +147,13 @@ def test_images_are_averages_and_augmentation_shrinks_with_them():
 
 
 def test_too_large_shards_are_refused_with_the_number_that_fits():
-    config = small(per_shard=1000)
-    free = 10 * max(bytes_per_network(config, kind) for kind in config.kinds)
-    with pytest.raises(ValueError, match="1000 networks in a shard need .* set per_shard to 10 or fewer"):
-        refuse_too_large(config, free)
-    refuse_too_large(small(per_shard=10), free)
+    many, ten = small(per_shard=1000, kinds=["standard"]), small(per_shard=10, kinds=["standard"])
+    weights, activations = bytes_per_network(many, "standard")
+    on_gpu = {"device": "cuda"}
+    for changes, free in (({}, 10 * weights + activations), (on_gpu, 10 * (weights + activations))):
+        with pytest.raises(ValueError, match="1000 networks in a shard need .* set per_shard to 10 or fewer"):
+            refuse_too_large(many.model_copy(update=changes), free)
+        refuse_too_large(ten.model_copy(update=changes), free)
 
 
 def test_shards_of_another_configuration_and_damaged_ones_are_refused(record, folder):

@@ -15,18 +15,18 @@ def test_a_part_of_a_lead_is_most_little_or_undecided(share, verdict):
 
 
 def test_few_or_scattered_values_decide_nothing():
-    assert judged(np.array([0.0]), np.array([1.0]))["verdict"] == "no lead"
+    assert judged(np.array([0.0]), np.array([1.0]))["verdict"] == "no lead shown"
     assert judged(np.array([2.0, -1.0, 0.5, 0.1]), np.ones(4))["verdict"] == "undecided"
 
 
-@pytest.mark.parametrize("lead", [LEAD - 1, -LEAD])
-def test_nothing_is_said_of_a_lead_that_is_not_there(lead):
+@pytest.mark.parametrize(("lead", "verdict"), [(LEAD - 1, "no lead shown"), (-LEAD, "reversed")])
+def test_a_lead_that_is_not_there_or_lies_the_other_way_has_no_share(lead, verdict):
     found = judged(LEAD, lead)
-    assert found["verdict"] == "no lead" and np.isnan(found["share"])
+    assert found["verdict"] == verdict and np.isnan(found["share"])
 
 
 def test_what_diverged_on_either_side_is_left_out():
     part, lead = 0.9 * LEAD, LEAD.copy()
     part[0], lead[1] = np.nan, np.nan
     assert judged(part, lead)["n"] == 3
-    assert judged(np.full(5, np.nan), LEAD)["verdict"] == "no lead"
+    assert judged(np.full(5, np.nan), LEAD)["verdict"] == "no lead shown"

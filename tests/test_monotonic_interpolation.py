@@ -152,7 +152,7 @@ def test_leads_are_those_of_networks_of_one_number_in_the_direction_of_the_claim
     assert found.loc[("delta", "anchor"), "share"] == pytest.approx(0.95)
     assert found.loc[("local", "syre"), "verdict"] == "little"
     assert found.loc[("monotonic", "syre"), "share"] == 1
-    assert set(found.loc["global", "verdict"]) == {"no lead"}  # it lies the other way
+    assert set(found.loc["global", "verdict"]) == {"reversed"}
 
 
 @pytest.mark.parametrize(

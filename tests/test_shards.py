@@ -36,6 +36,16 @@ def test_shards_come_back_in_order_and_only_missing_or_changed_ones_run(tmp_path
     assert values(run_shards(both | {"s1": (other.config, other)}, tmp_path, 1, 1)) == [1, 3]
 
 
+def test_a_shard_that_a_lost_worker_recorded_is_not_run_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "symlib.studies.shards.run_on_cluster",
+        lambda scheduler, tasks, on_done: {name: (task(), task())[1] for name, task in tasks.items()},
+    )
+    work = Work({"value": 1})
+    assert values(run_shards({"s": (work.config, work)}, tmp_path, 1, 1, scheduler="tcp://there")) == [1]
+    assert len(work.folders) == 1
+
+
 def test_checkpoints_are_kept_apart_by_configuration_and_removed_when_recorded(tmp_path):
     for v in (1, 2):
         failing = Work({"value": v}, fails=True)

@@ -21,6 +21,8 @@ KINDS = {
     "standard aligned": Look("standard, lined up", "#0072B2", "P"),
     "standard matched": Look("standard, accuracies matched", "#999999", "v"),
     "w-asym matched": Look("W-asymmetric, accuracies matched", "#00684d", "v"),
+    "standard thinned": Look("standard, as few at random", "#999999", "<"),
+    "w-asym thinned": Look("W-asymmetric, as few at random", "#00684d", "<"),
 }
 SCORES = {"r2": "R²", "tau": "Kendall's τ"}
 MEASURES = {

@@ -213,8 +213,8 @@ def recipes(config: ClassifierPopulation, networks: Sequence[int]) -> list[Recip
     ]
 
 
-def bytes_per_network(config: ClassifierPopulation, kind: str) -> int:
-    """Return the memory that a network takes in training: its weights with their copies, and activations."""
+def bytes_per_network(config: ClassifierPopulation, kind: str) -> tuple[int, int]:
+    """Return the memory that a network takes in training: its weights with their copies, and its activations."""
     model, _ = build(config, kind)
     outputs: list[int] = []
     hooks = [m.register_forward_hook(lambda m, i, y: outputs.append(y.numel())) for m in model.modules()]
@@ -223,11 +223,13 @@ def bytes_per_network(config: ClassifierPopulation, kind: str) -> int:
     for hook in hooks:
         hook.remove()
     weights = COPIES * sum(w.numel() for w in model.parameters())
-    return 4 * (weights + min(config.batch_size, config.n_images) * sum(outputs))
+    return 4 * weights, 4 * min(config.batch_size, config.n_images) * sum(outputs)
 
 
 def refuse_too_large(config: ClassifierPopulation, free: int) -> None:
     """Raise an error if a shard does not fit in memory.
+
+    On a GPU all of its networks take a step at once, on a CPU one after another, those with few activations apart.
 
     Args:
         config: The study.
@@ -236,11 +238,14 @@ def refuse_too_large(config: ClassifierPopulation, free: int) -> None:
     Raises:
         ValueError: Naming how many networks fit.
     """
-    each = max(bytes_per_network(config, kind) for kind in config.kinds)
-    if config.per_shard * each > free:
+    each, once = (max(parts) for parts in zip(*(bytes_per_network(config, kind) for kind in config.kinds), strict=True))
+    if config.device == "cuda":
+        each, once = each + once, 0
+    needed = config.per_shard * each + once
+    if needed > free:
         raise ValueError(
-            f"{config.per_shard} networks in a shard need {config.per_shard * each / 2**30:.1f} GiB, and a process has "
-            f"{free / 2**30:.1f} GiB: set per_shard to {max(1, free // each)} or fewer"
+            f"{config.per_shard} networks in a shard need {needed / 2**30:.1f} GiB, and a process has "
+            f"{free / 2**30:.1f} GiB: set per_shard to {max(1, (free - once) // each)} or fewer"
         )
 
 
@@ -266,7 +271,8 @@ def run(config: ClassifierPopulation) -> Record:
         A record with one row per network, without weights: hyper-parameters, losses in nats, accuracies in [0, 1].
     """
     verify(config.dataset)
-    refuse_too_large(config, free_memory(config))
+    if not config.scheduler:  # whose workers have memory of their own
+        refuse_too_large(config, free_memory(config))
     out = Path(config.out) if config.out else None
     work = {
         name: (_key(config, kind, networks), partial(measure, config, kind, networks))

@@ -19,7 +19,8 @@ def judged(part: np.ndarray, lead: np.ndarray) -> dict[str, float | str]:
 
     Returns:
         The values of `JUDGED`: n (values judged); means of both, part and lead; share; p_most and p_little, of more and
-        of less than half; and verdict: "most", "little" or "undecided", "no lead" if the lead is not above 0.
+        of less than half; and verdict: "most", "little" or "undecided" of a lead that is above 0, else "reversed" or
+        "no lead shown".
     """
     sound = np.isfinite(part) & np.isfinite(lead)
     part, lead = part[sound], lead[sound]
@@ -28,7 +29,7 @@ def judged(part: np.ndarray, lead: np.ndarray) -> dict[str, float | str]:
     there = p_above(lead, 0) < ALPHA
     found |= {"share": found["part"] / found["lead"] if there else np.nan}
     if not there:
-        return found | {"verdict": "no lead"}
+        return found | {"verdict": "reversed" if p_above(-lead, 0) < ALPHA else "no lead shown"}
     if found["p_most"] < ALPHA:
         return found | {"verdict": "most"}
     return found | {"verdict": "little" if found["p_little"] < ALPHA else "undecided"}

@@ -167,9 +167,10 @@ def measures(losses: np.ndarray) -> pd.DataFrame:
 
     Returns:
         One row per network: `delta` (largest rise between neighbours, nats), `monotonic` (it is not above 0),
-        `relative delta` (with the curve scaled from its end at 0 to its start at 1), `local` (share of interior points
-        with a second difference of 0 or more), `global` (share of them on or below the chord of the ends), and `global
-        released`, below the line through the first *two* points, as the authors' program has it.
+        `relative delta` (with the curve scaled from its end at 0 to its start at 1, NaN if it ends higher), `local`
+        (share of interior points with a second difference of 0 or more), `global` (share of them on or below the chord
+        of the ends), and `global released`, below the line through the first *two* points, as the authors' program has
+        it.
 
     Source: Lim et al. (2024), section 5.4 and their code.
     """
@@ -181,7 +182,7 @@ def measures(losses: np.ndarray) -> pd.DataFrame:
         {
             "delta": delta,
             "monotonic": delta <= 0,
-            "relative delta": delta / (start - end)[:, 0],
+            "relative delta": delta / np.where(start > end, start - end, np.nan)[:, 0],
             "local": (np.diff(steps, axis=1) >= 0).mean(axis=1),
             "global": (inside <= start + (end - start) * at).mean(axis=1),
             "global released": (inside <= start + (second - start) * at).mean(axis=1),
@@ -211,7 +212,7 @@ def compared(found: pd.DataFrame) -> pd.DataFrame:
     usual, rows = found[found["kind"] == STANDARD], []
     for kind, ours in found[found["kind"] != STANDARD].groupby("kind", sort=False):
         for name in ("delta", "relative delta", "local", "global", "global released"):
-            p = p_different(ours[name].to_numpy(), usual[name].to_numpy())
+            p = p_different(*(kinds[name].dropna().to_numpy() for kinds in (ours, usual)))
             rows.append(
                 {"kind": kind, "measure": name, "mean": ours[name].mean(), "standard": usual[name].mean(), "p": p}
             )
@@ -246,7 +247,7 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
     """Return "delta/standard", "monotonic/w-asym" (0 or 1) and the like, one value per network that did not diverge."""
     found = summed_up(record)
     return {
-        f"{column}/{kind}": rows[column].to_numpy(dtype=float)
+        f"{column}/{kind}": rows[column].dropna().to_numpy(dtype=float)
         for kind, rows in found.groupby("kind")
         for column in rows.columns.difference(["kind", "network"])
     }

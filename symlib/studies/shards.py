@@ -57,9 +57,7 @@ def run_shards(
             if (old := _recorded(out, name, config))
         }
         missing = [
-            _Task(name, work, _place(out, name, config), with_arrays)
-            for name, (config, work) in shards.items()
-            if name not in done
+            _Task(name, config, work, out, with_arrays) for name, (config, work) in shards.items() if name not in done
         ]
         total, start = n_ticks * len(shards), n_ticks * len(done)
         # miniters: resumed epochs tick all at once, after which tqdm would wait for as many again before it showed any.
@@ -117,18 +115,21 @@ class _Task:
     """One shard that has to be run."""
 
     name: str
+    config: dict
     work: Work
-    places: tuple[Path, Path] | None  # of its record and of its checkpoints
+    out: Path | None
     with_arrays: bool
 
     def run(self, tick: Tick) -> Record:
         """Do the work, record it, and remove the checkpoints that it no longer needs."""
-        if self.places is None:
+        if self.out is None:
             found = self.work(None, tick)
-        else:
-            record, checkpoints = self.places
+        # A worker may have died after it recorded the shard and before it could say so.
+        elif (found := _recorded(self.out, self.name, self.config)) is None:
+            # Keyed, so that a run with other settings does not meet the checkpoints of this one.
+            checkpoints = self.out / f"{self.name}.{records.key(self.config)[:8]}"
             found = self.work(checkpoints, tick)
-            records.write(record, found)
+            records.write(self.out / self.name, found)
             shutil.rmtree(checkpoints, ignore_errors=True)
         return found if self.with_arrays else _bare(found)
 
@@ -143,11 +144,6 @@ def _bare(record: Record) -> Record:
 
 def _no_tick(n: int = 1) -> None:
     pass
-
-
-def _place(out: Path | None, name: str, config: dict) -> tuple[Path, Path] | None:
-    # Keyed, so that a run with other settings does not meet the checkpoints of this one.
-    return None if out is None else (out / name, out / f"{name}.{records.key(config)[:8]}")
 
 
 @contextmanager
