@@ -8,6 +8,7 @@ on items that it converts and changes one by one. Sides take turns in one run.
 import statistics
 import tempfile
 import time
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +22,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from symlib.data.dataset import Split
 from symlib.data.images import CIFAR10_MEAN, CIFAR10_STD
 from symlib.data.torchvision_import import torchvision
+from symlib.interpolation import line, mixing_weights
 from symlib.seeds import seed
 from symlib.studies.classifier_population import ClassifierPopulation, build, images, recipes, run, small, start
+from symlib.studies.monotonic_interpolation import smoothed_loss
 from symlib.training import train
 
-ROUNDS = 3
+ROUNDS, POINTS = 3, 25
 NETWORKS = 20  # of a population
 EPOCHS = 25  # of an average network of Table 13, for the numbers an hour
 TIMED = {8: 2, 16: 1, 32: 1}  # epochs that are timed, by pixels a side
@@ -109,6 +112,22 @@ def flops(config: ClassifierPopulation, split: Split) -> int:
     return counter.get_total_flops() * int(config.epochs[1]) * (len(split.y) // config.batch_size)
 
 
+def interpolated(config: ClassifierPopulation, split: Split, work: float) -> float:
+    """Evaluate the lines of twelve networks in one call; return milliseconds per point and 1,000 images.
+
+    Args:
+        config: The population.
+        split: Images.
+        work: Up to how many multiplications of a network all points pass at once.
+    """
+    first, last = (start(config, "w-asym", range(i, i + 12)) for i in (0, 12))
+    lines = line(first, last, mixing_weights(POINTS))
+    started = time.perf_counter()
+    with patch("symlib.population.BATCHED_WORK", work):
+        smoothed_loss(lines, split.x[:1000], split.y[:1000], torch.zeros(len(lines)))
+    return 1000 * (time.perf_counter() - started) / len(lines)
+
+
 def through_dask(workers: int) -> float:
     """Train four shards through a scheduler with so many workers of one thread; return the seconds."""
     with (
@@ -139,6 +158,14 @@ def main() -> None:
         hourly = 3600 / (EPOCHS * population_s)
         times = f"{plain:>15.2f}{population_s:>12.3f}{plain / population_s:>8.1f}{share:>10.0%}"
         print(f"{side:>2} x {side:<4}{times}{hourly:>15,.0f}", flush=True)
+    config = population(8)
+    split = images(config).train
+    ways = {"points in turn": 0.0, "points at once": float("inf")}
+    rounds = [[interpolated(config, split, work) for work in ways.values()] for _ in range(ROUNDS)]
+    print("\n12 x 25 points of lines, 1,000 images of 8 x 8 pixels, milliseconds a point:")
+    print(
+        ", ".join(f"{way} {statistics.median(ms):.1f}" for way, ms in zip(ways, zip(*rounds, strict=True), strict=True))
+    )
     one, two = (statistics.median(through_dask(workers) for _ in range(ROUNDS)) for workers in (1, 2))
     print(f"\n40 networks in four shards through dask: {one:.1f} s with one worker, {two:.1f} s with two,")
     print(f"{one / two:.2f} times as fast")

@@ -219,7 +219,7 @@ def linearisation(start: Population, end: Population, x: Tensor) -> Linearisatio
         )
     steps = {f"step of {name}": end.params[name] - w for name, w in start.params.items()}
 
-    def tangent(member: dict[str, Tensor]) -> dict[str, Tensor]:
+    def tangent(member: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
         weights = {name: member[name] for name in start.params}
         step = {name: member[f"step of {name}"] for name in start.params}
         outputs, slope = jvp(lambda weights: functional_call(start.model, weights, (x,)), (weights,), (step,))

@@ -259,7 +259,7 @@ def from_models(models: Sequence[nn.Module], constraint: Constraint) -> Populati
 
 def each(
     population: Population,
-    function: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    function: Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]],
     x: Tensor,
     beside: dict[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
@@ -267,7 +267,7 @@ def each(
 
     Args:
         population: M networks.
-        function: Maps the weights and statistics of one member to named tensors.
+        function: Maps the weights and statistics of one member, and inputs, to named tensors.
         x: Inputs that the function runs each network on, shape (n, ...).
         beside: Further tensors of each member that the function gets, shape (M, ...).
 
@@ -276,8 +276,8 @@ def each(
     """
     tensors = population.tensors | (beside or {})
     if batched_pays(population, x):
-        return vmap(function)(tensors)
-    results = [function({name: w[i] for name, w in tensors.items()}) for i in range(len(population))]
+        return vmap(function, (0, None))(tensors, x.contiguous())  # mapped operators know no other layout
+    results = [function({name: w[i] for name, w in tensors.items()}, x) for i in range(len(population))]
     return {name: torch.stack([r[name] for r in results]) for name in results[0]}
 
 
@@ -292,7 +292,7 @@ def logits(population: Population, x: Tensor) -> Tensor:
         Logits, shape (M, batch, classes).
     """
     with mode(population.model, training=False):
-        return each(population, lambda member: {"": functional_call(population.model, member, (x,))}, x)[""]
+        return each(population, lambda member, x: {"": functional_call(population.model, member, (x,))}, x)[""]
 
 
 @torch.no_grad()

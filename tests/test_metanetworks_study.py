@@ -110,6 +110,15 @@ def test_controls_without_weights_know_what_they_should(population):
     )
 
 
+def test_thinned_populations_are_as_large_as_matched_ones_and_the_same_networks(population):
+    matched, thinned = (
+        [task(*population, f"{k} {how}") for k in ("standard", "w-asym")] for how in ("matched", "thinned")
+    )
+    assert len({len(one.table) for one in matched + thinned}) == 1
+    ours, theirs = (one.table["network"].tolist() for one in thinned)
+    assert ours == theirs and len(ours) < 12
+
+
 def test_matched_populations_have_equal_histograms():
     source = np.random.default_rng(0)
     ours, theirs = (
@@ -172,3 +181,14 @@ def test_scores_of_the_paper_stand_below_ours(record):
     names = ["MLP", "StatNN", "constant", "hyper-parameters"]
     assert list(table.index) == [("MLP", "here"), ("MLP", "paper"), *((name, "here") for name in names[1:])]
     assert table.loc[("MLP", "paper")].str.replace("\N{NO-BREAK SPACE}", " ").tolist() == ["-", "0.594 ± 0.12"]
+
+
+def test_parts_of_a_lead_stand_with_their_verdict_and_nothing_where_there_is_none():
+    rows = [
+        {"kind": "anchor", "measure": "delta", "share": 0.9, "p_most": 0.01, "p_little": 0.99, "verdict": "most"},
+        {"kind": "anchor", "measure": "local", "share": np.nan, "p_most": 0.5, "p_little": 0.5, "verdict": "reversed"},
+    ]
+    table = plots.lead_table(pd.DataFrame(rows), "measure", "kind")
+    assert table.index.tolist() == ["Δ (nats)", "locally convex"]
+    assert table[plots.KINDS["anchor"].label].tolist() == ["0.90: most (p .010)", "reversed"]
+    assert plots.lead_table(pd.DataFrame(rows)[:0], "measure", "kind").empty

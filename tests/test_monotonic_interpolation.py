@@ -8,6 +8,7 @@ from torch.func import functional_call
 
 from symlib.asymmetry import Standard, constraint
 from symlib.networks.resnet import ResNet
+from symlib.plots import metanetworks as plots
 from symlib.population import initialise
 from symlib.seeds import generator
 from symlib.studies import monotonic_interpolation as study
@@ -64,6 +65,10 @@ def test_a_bump_is_a_rise_of_its_height():
     found = measures(curve[None]).iloc[0]
     assert not found["monotonic"] and found["delta"] == pytest.approx(curve[10] - curve[9])
     assert found["local"] == pytest.approx(22 / 23)  # the point of the bump alone curves down
+
+
+def test_a_curve_that_ends_above_its_start_has_no_relative_delta():
+    assert np.isnan(measures(STEP[None])["relative delta"][0])
 
 
 def test_relative_delta_does_not_know_the_unit():
@@ -137,6 +142,18 @@ def test_comparison_is_welchs_test_and_fishers_for_shares():
     assert told.loc["delta", "p"] == pytest.approx(p)
     assert told.loc["monotonic", "p"] == pytest.approx(stats.fisher_exact([[4, 0], [1, 3]]).pvalue)
     assert (told.loc["monotonic", "mean"], told.loc["monotonic", "standard"]) == (1, 0.25)
+
+
+def test_measures_of_the_paper_stand_below_ours():
+    curves = np.stack([24 - STEP, np.minimum(24 - STEP, 12 + STEP % 2)])  # straight down, and up and down
+    kinds = (measures(curves).assign(kind=kind, network=range(2)) for kind in ("standard", "w-asym"))
+    found = pd.concat(kinds, ignore_index=True)
+    paper = {"monotonic": {"standard": (0.263, None)}, "delta": {"standard": (0.079, 0.109)}}
+    table = plots.interpolation_table(found, compared(found), paper)
+    assert table.index.tolist() == [("standard", "here"), ("standard", "paper"), ("W-asymmetric", "here")]
+    assert table["monotonic (%)"].tolist()[:2] == ["50.0", "26.3"]
+    assert table.loc[("standard", "paper"), "locally convex"] == "-"
+    assert "(p = 1.0e+00)" in table.loc[("W-asymmetric", "here"), "monotonic (%)"]
 
 
 def test_leads_are_those_of_networks_of_one_number_in_the_direction_of_the_claim():

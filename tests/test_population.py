@@ -32,6 +32,15 @@ def test_evaluation_equals_a_loop_over_members(tiny, blobs, kind, batched, monke
         assert found.accuracy[i] == (scores.argmax(dim=1) == y).double().mean()
 
 
+def test_images_in_several_channels_are_evaluated_batched_as_one_at_a_time(monkeypatch):
+    population, x = untrained(ResNet(8, 0.25), 3), torch.randn(7, 3, 4, 4, generator=generator("images"))
+    scores = []
+    for batched in (False, True):
+        monkeypatch.setattr(symlib.population, "batched_pays", lambda *_, batched=batched: batched)
+        scores.append(logits(population, symlib.population.fast_layout(x)))
+    torch.testing.assert_close(*scores)
+
+
 def test_selecting_members_keeps_a_population(tiny, blobs):
     population = tiny("standard", [0, 1, 2, 3])
     assert [len(population[1::2]), len(population[[0, 2, 3]])] == [2, 3]

@@ -5,6 +5,7 @@ Averaging two networks shrinks the variance of their hidden units, which alone c
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ def reestimate(population: Population, x: Tensor) -> Population:
             seen += len(inputs)
             for layer in layers:
                 layer.momentum = len(inputs) / seen  # a mean over all inputs so far
-            updated = each(population, lambda member, inputs=inputs: _statistics_after(model, member, inputs), inputs)
+            updated = each(population, partial(_statistics_after, model), inputs)
             population = population.holding(population.params | updated)
     return population
 
@@ -101,17 +102,17 @@ def _moments(
     """
     model = population.model
     sums: dict[str, Tensor] = {}
+
+    def run(tensors: dict[str, Tensor], inputs: Tensor) -> dict[str, Tensor]:
+        seen: dict[str, Tensor] = {}
+        own = {name: tensors[name] for name in population.tensors}
+        with _observed(model, sites, tensors if wanted else {}, seen):
+            functional_call(model, own, (inputs,))
+        if idle := [site for site in sites if f"{site}/1" not in seen]:
+            raise ValueError(f"cannot repair: {idle[0]} does not run in a pass; use reestimate, or drop the layer")
+        return seen
+
     for inputs in passes(model, x):
-
-        def run(tensors: dict[str, Tensor], inputs: Tensor = inputs) -> dict[str, Tensor]:
-            seen: dict[str, Tensor] = {}
-            own = {name: tensors[name] for name in population.tensors}
-            with _observed(model, sites, tensors if wanted else {}, seen):
-                functional_call(model, own, (inputs,))
-            if idle := [site for site in sites if f"{site}/1" not in seen]:
-                raise ValueError(f"cannot repair: {idle[0]} does not run in a pass; use reestimate, or drop the layer")
-            return seen
-
         with mode(model, training=False):
             moments = each(population, run, inputs, wanted)
         for name, value in moments.items():

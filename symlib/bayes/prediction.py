@@ -49,7 +49,7 @@ def predict(population: Population, x: Tensor, n_samples: int, draw_seeds: Seque
             for _ in range(n_samples):
                 drawn = [torch.randn(len(inputs), size, generator=source, device=x.device) for source in sources]
                 noise = {"": torch.stack(drawn).to(inputs.dtype)}
-                total = total + each(population, lambda m, inputs=inputs: probabilities(m, inputs), inputs, noise)[""]
+                total = total + each(population, probabilities, inputs, noise)[""]
             means.append(total / n_samples)
     return torch.cat(means, dim=1)
 
