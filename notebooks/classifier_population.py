@@ -86,7 +86,7 @@ title = "{dataset}, {side} x {side} pixels, ResNet-8, width {width:g}, {n_images
 title = title.format(**kept.config)
 print(title)
 
-# %% mystnb={"figure": {"caption": "Test accuracies of all networks that did not diverge.", "name": "fig-population-accuracies"}, "image": {"alt": "Histograms of test accuracy in per cent from 0 to 100, one below the other, one for each kind of network."}}
+# %% mystnb={"figure": {"caption": "Test accuracies of all networks that did not diverge.", "name": "fig-population-accuracies"}, "image": {"alt": "Histograms of test accuracy in per cent, one below the other on one axis, one for each kind of network."}}
 plots.accuracy_histograms(kept.table, title)
 
 # %% tags=["nbval-ignore-output"]

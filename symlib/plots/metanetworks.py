@@ -45,7 +45,8 @@ def accuracy_histograms(table: pd.DataFrame, title: str) -> Figure:
     kinds = list(table["kind"].unique())
     size = (7.2, 0.9 * len(kinds) + 1.0)
     figure, grid = plt.subplots(len(kinds), 1, figsize=size, sharex=True, layout="constrained", squeeze=False)
-    bins = np.linspace(0, 100, 51)
+    low, high = table["test_accuracy"].min(), table["test_accuracy"].max()
+    bins = np.linspace(10 * np.floor(10 * low), 10 * np.ceil(10 * high), 41)
     for axes, kind in zip(grid.flat, kinds, strict=True):
         look, values = KINDS[kind], 100 * table.loc[table["kind"] == kind, "test_accuracy"].dropna()
         axes.hist(values, bins=bins, color=look.colour, alpha=0.8)
