@@ -100,7 +100,7 @@ plots.score_table(kept.table, "tau", PRINTED["tau"] | claims.printed(board, "tau
 #
 # The lead of W-asymmetric over standard networks counts as 1; the tables say what is left of it once an explanation is taken away, by standard networks that were lined up, that are smaller, whose accuracies were matched, or with a stem that is not pinned. What is left with matched populations is a part of the lead that thinned ones have. By a rule that was written
 # before the runs, an explanation accounts for the lead if *little* is left, less than half, and does not if *most* is left (one-sided t-tests over training runs, p below .05). The two tables are forty tests, of which two would succeed by chance. Networks are lined up by matching weights, which finds a good order and not the best one: of the
-# order of neurons only *little* is informative.
+# order of neurons only *little* is informative, and only of the MLP and DMC, since the others cannot see it.
 
 # %% tags=["nbval-ignore-output"]
 from symlib.studies.metanetworks import explained

@@ -107,7 +107,9 @@ def score_table(table: pd.DataFrame, score: str, paper: Mapping[str, tuple[float
 
 
 def _cell(mean: float, sd: float | None) -> str:
-    """Return mean and standard deviation as text that stays on one line."""
+    """Return mean and standard deviation as text that stays on one line, a dash for a mean that is NaN."""
+    if np.isnan(mean):
+        return "-"
     return f"{mean:.3f}" if sd is None or np.isnan(sd) else unbroken(f"{mean:.3f} ± {sd:.2f}")
 
 
