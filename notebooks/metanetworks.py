@@ -26,7 +26,7 @@
 #
 # $R^2$ compares errors with how widely accuracies are spread, and W-asymmetric networks are spread more widely. So beside the paper's rows there are four controls:
 #
-# - what can be said **without any weights**: the mean accuracy, and a quadratic regression on the four training hyper-parameters;
+# - what can be said **without any weights**: the mean accuracy, and a quadratic regression on the four training hyper-parameters. A metanetwork that scores lower may have found nothing in the weights that hyper-parameters do not tell, and a kind of networks may be easier to predict because its accuracies follow them more closely;
 # - **matched** populations: as many standard as W-asymmetric networks in every bin of accuracy two points wide. They are smaller, so beside them stand populations *thinned* at random to the same number;
 # - standard networks that were **lined up**, each matched to the first by its weights. If the order of neurons is what confuses the MLP, lining up should help it;
 # - W-asymmetric networks with an **open stem**, since the paper pins the whole first layer.
