@@ -87,13 +87,14 @@ plots.score_dots(kept.table, shown, title)
 from symlib.studies.metanetworks import PRINTED
 
 board = [v for v in claims.scoreboard() if v.claim.study == "metanetworks"]
-plots.score_table(kept.table, "r2", PRINTED["r2"] | claims.printed(board, "r2"))
+rows = kept.table[kept.table["case"].isin(shown)]
+plots.score_table(rows, "r2", PRINTED["r2"] | claims.printed(board, "r2"))
 
 # %% [markdown]
 # Kendall's $\tau$:
 
 # %% tags=["nbval-ignore-output"]
-plots.score_table(kept.table, "tau", PRINTED["tau"] | claims.printed(board, "tau"))
+plots.score_table(rows, "tau", PRINTED["tau"] | claims.printed(board, "tau"))
 
 # %% [markdown]
 # ## What explains it
@@ -112,6 +113,16 @@ plots.lead_table(found[found["score"] == "r2"], "metanetwork", "explanation")
 # %% tags=["nbval-ignore-output"]
 print("Kendall's τ: what is left of the lead" if len(found) else "no controls in this run")
 plots.lead_table(found[found["score"] == "tau"], "metanetwork", "explanation")
+
+# %% [markdown]
+# The scores behind them, $R^2$ and Kendall's $\tau$:
+
+# %% tags=["nbval-ignore-output"]
+controls = kept.table[~kept.table["case"].isin(shown)]
+plots.score_table(controls, "r2", {}) if len(controls) else "no controls in this run"
+
+# %% tags=["nbval-ignore-output"]
+plots.score_table(controls, "tau", {}) if len(controls) else "no controls in this run"
 
 # %% [markdown]
 # Which rate was chosen, and at which epoch the runs were best (`n_networks` are all classifiers of the case):
