@@ -190,5 +190,5 @@ def test_parts_of_a_lead_stand_with_their_verdict_and_nothing_where_there_is_non
     ]
     table = plots.lead_table(pd.DataFrame(rows), "measure", "kind")
     assert table.index.tolist() == ["Δ (nats)", "locally convex"]
-    assert table[plots.KINDS["anchor"].label].tolist() == ["0.90: most (p .010)", "reversed"]
+    assert table[plots.KINDS["anchor"].label].tolist() == ["0.90: most (p\N{NO-BREAK SPACE}.010)", "reversed"]
     assert plots.lead_table(pd.DataFrame(rows)[:0], "measure", "kind").empty

@@ -125,7 +125,7 @@ def lead_table(found: pd.DataFrame, rows: str, columns: str) -> pd.DataFrame:
     texts = [
         one.verdict
         if np.isnan(one.share)
-        else f"{one.share:.2f}: {one.verdict} (p {p_text(min(one.p_most, one.p_little))})"
+        else f"{one.share:.2f}: {one.verdict} " + unbroken(f"(p {p_text(min(one.p_most, one.p_little))})")
         for one in found.itertuples()
     ]
     wide = found.assign(text=texts).pivot(index=rows, columns=columns, values="text")
