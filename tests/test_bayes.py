@@ -15,7 +15,7 @@ from symlib.asymmetry import Standard, Syre, WAsymmetry, constraint, n_trainable
 from symlib.bayes.calibration import negative_log_likelihood, reliability
 from symlib.bayes.evidence import Evidence, divergence, prior_variance
 from symlib.bayes.layers import Posterior, gaussian, layers_of, noise_size, noisy
-from symlib.bayes.prediction import ensemble, predict
+from symlib.bayes.prediction import draw, ensemble, predict
 from symlib.data.images import load
 from symlib.networks.mlp import MLP, relu
 from symlib.networks.resnet import ResNet
@@ -119,6 +119,53 @@ def test_outputs_under_noise_have_the_covariance_of_the_weights(kind, asymmetry)
     expected += torch.diag((jacobian.square() * (torch.tensor(-1.0).double().exp() * free)).sum(1))
     torch.testing.assert_close(y.mean(0), outputs(mean), rtol=0.02, atol=0.03)
     torch.testing.assert_close(y.T.cov(), expected, rtol=0.03, atol=0.03 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("asymmetry", ASYMMETRIES)
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_drawn_weights_have_the_covariance_of_the_posterior(asymmetry, posterior):
+    """Catches factors that move weight and bias of a layer on their own, and noise on pinned entries."""
+    n = 100_000
+    layer = nn.Sequential(nn.Linear(3, 2))
+    population = drawn(ASYMMETRIES[asymmetry], POSTERIORS[posterior], layer)
+    at, gaussian_layer = next(layers_of(population.model))
+    mean, covariance, _, free = moments(population, at, gaussian_layer)
+    many = population[[0] * n]
+    source = generator("draws")
+    found = draw(many, [source] * n).params
+    weights = torch.cat([found["0.weight"].flatten(1), found["0.bias"]], dim=1)
+    pinned = free == 0
+    torch.testing.assert_close(weights[:, pinned], mean[pinned].expand(n, -1), rtol=0, atol=0)
+    torch.testing.assert_close(weights.mean(0), mean, rtol=0, atol=0.02)
+    expected = covariance * free * free[:, None]
+    torch.testing.assert_close(weights.T.cov(), expected, rtol=0.03, atol=0.02 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("kind", ["linear", "convolution"])
+def test_predictions_under_drawn_weights_are_those_under_noise(kind, monkeypatch):
+    """One linear map: an input meets the same distribution of logits, with weights shared by inputs or not."""
+    if kind == "linear":
+        layers, x = [nn.Linear(6, 3)], torch.randn(5, 6, generator=generator("x"))
+    else:
+        layers, x = [nn.Conv2d(2, 3, 3), nn.Flatten()], torch.randn(5, 2, 3, 3, generator=generator("x"))
+    model = nn.Sequential(*layers)
+    population = drawn(WAsymmetry(2, 0.5), Posterior(2, -1.0), model)
+    weights = predict(population, x.double(), 20_000, [0])
+    monkeypatch.setattr("symlib.bayes.prediction._mixes_up_factors", lambda model: True)
+    noise = predict(population, x.double(), 20_000, [1])
+    torch.testing.assert_close(weights, noise, rtol=0, atol=0.01)
+    at_mean = torch.softmax(functional_call(population.model, next(population.members()), (x.double(),)), -1)
+    assert (weights[0] - at_mean).abs().max() > 0.05
+
+
+def test_predictions_draw_weights_once_for_all_inputs_but_released_noise_for_each():
+    """Equal inputs meet equal weights, but noise of the released order, which is that of no weights, anew."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten())
+    start, same = initialise(model, constraint(model, Standard(), 0), [0]), torch.ones(2, 1, 1, 1)
+    for released in (False, True):
+        population = gaussian(start, Posterior(2, 0.0, released_order=released), [0])
+        (first, second) = predict(population, same, 1, [0])[0]
+        assert first.equal(second) != released
 
 
 def test_released_order_of_convolutions_moves_pinned_outputs():
