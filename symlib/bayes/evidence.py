@@ -79,7 +79,7 @@ def divergence(model: nn.Module, fixed: Constraint, params: dict[str, Tensor], t
         for part in layer.parts:
             name, n_free = f"{at}.{part}" if at else part, layer.n_free[part]
             mean = (params[name] - fixed.F[name] if name in fixed.F else params[name]).flatten()  # 0 where pinned
-            factors = params[f"{name}_factors"].flatten(1) / rank**0.5 if rank else mean.new_zeros(0, len(mean))
+            factors = params[f"{name}_factors"].flatten(1) if rank else mean.new_zeros(0, len(mean))
             variances, logs, traces, products = _diagonal(layer, part, params.get(f"{name}_log_variance"), factors)
             total = total + (mean.dot(mean) + variances + traces) / prior + n_free * (log(prior) - 1) - logs
             gram = gram + products
@@ -97,10 +97,20 @@ def _diagonal(
 
     One product gives the last two if S is a multiple of the identity, which saves passes over the factors.
     """
+    scale = 1 / max(layer.posterior.rank, 1)  # of the products, which are small, not of the factors
     if log_variance is None:
         n_free, same = layer.n_free[part], layer.posterior.log_variance
-        products = factors @ factors.T
+        products = scale * _gram(factors)
         return n_free * exp(same), n_free * same, products.trace(), products * exp(-same)
     free, flat = getattr(layer, f"free_{part}"), log_variance.flatten()
-    traces, products = factors.square().sum(), (factors * (-flat).exp()) @ factors.T
+    traces, products = scale * factors.square().sum(), scale * (factors * (-flat).exp()) @ factors.T
     return (free * log_variance.exp()).sum(), (free * log_variance).sum(), traces, products
+
+
+def _gram(factors: Tensor) -> Tensor:
+    """Return V V^T for functions of it that treat (i, j) like (j, i), whose gradient then is twice that of one side.
+
+    The gradient of the other side comes transposed; adding the two would cost as much as a layer's products.
+    """
+    one_side = factors @ factors.detach().T
+    return 2 * one_side - one_side.detach()
