@@ -19,7 +19,7 @@ from symlib.bayes.prediction import draw, ensemble, predict
 from symlib.data.images import load
 from symlib.networks.mlp import MLP, relu
 from symlib.networks.resnet import ResNet
-from symlib.population import evaluate, initialise
+from symlib.population import evaluate, initialise, passes
 from symlib.presets import LIM_BAYES_MLP, lim_resnet
 from symlib.seeds import generator
 from symlib.training import Recipe, train
@@ -125,7 +125,7 @@ def test_outputs_under_noise_have_the_covariance_of_the_weights(kind, asymmetry)
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_drawn_weights_have_the_covariance_of_the_posterior(asymmetry, posterior):
     """Catches factors that move weight and bias of a layer on their own, and noise on pinned entries."""
-    n = 100_000
+    n = 20_000
     layer = nn.Sequential(nn.Linear(3, 2))
     population = drawn(ASYMMETRIES[asymmetry], POSTERIORS[posterior], layer)
     at, gaussian_layer = next(layers_of(population.model))
@@ -136,9 +136,9 @@ def test_drawn_weights_have_the_covariance_of_the_posterior(asymmetry, posterior
     weights = torch.cat([found["0.weight"].flatten(1), found["0.bias"]], dim=1)
     pinned = free == 0
     torch.testing.assert_close(weights[:, pinned], mean[pinned].expand(n, -1), rtol=0, atol=0)
-    torch.testing.assert_close(weights.mean(0), mean, rtol=0, atol=0.02)
+    torch.testing.assert_close(weights.mean(0), mean, rtol=0, atol=0.05)
     expected = covariance * free * free[:, None]
-    torch.testing.assert_close(weights.T.cov(), expected, rtol=0.03, atol=0.02 * float(expected.abs().max()))
+    torch.testing.assert_close(weights.T.cov(), expected, rtol=0.05, atol=0.04 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("kind", ["linear", "convolution"])
@@ -159,13 +159,14 @@ def test_predictions_under_drawn_weights_are_those_under_noise(kind, monkeypatch
 
 
 def test_predictions_draw_weights_once_for_all_inputs_but_released_noise_for_each():
-    """Equal inputs meet equal weights, but noise of the released order, which is that of no weights, anew."""
+    """Equal inputs meet equal weights, in all passes, but noise of the released order, which is of no weights, anew."""
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten())
-    start, same = initialise(model, constraint(model, Standard(), 0), [0]), torch.ones(2, 1, 1, 1)
+    start, same = initialise(model, constraint(model, Standard(), 0), [0]), torch.ones(3000, 1, 1, 1)
+    assert len(passes(model, same)) > 1
     for released in (False, True):
         population = gaussian(start, Posterior(2, 0.0, released_order=released), [0])
-        (first, second) = predict(population, same, 1, [0])[0]
-        assert first.equal(second) != released
+        (found,) = predict(population, same, 1, [0])
+        assert bool((found == found[0]).all()) != released
 
 
 def test_released_order_of_convolutions_moves_pinned_outputs():
@@ -195,24 +196,24 @@ def test_without_noise_a_gaussian_network_is_the_network_at_its_mean():
     torch.testing.assert_close(functional_call(population.model, next(population.members()), (x,)), expected)
 
 
+@pytest.mark.parametrize("posterior", POSTERIORS)
 @pytest.mark.parametrize("asymmetry", ASYMMETRIES)
-def test_gradient_of_the_evidence_is_that_of_finite_differences(asymmetry):
-    population = drawn(ASYMMETRIES[asymmetry], Posterior(2, -2.0, learned=True))
+def test_gradient_of_the_evidence_is_that_of_finite_differences(asymmetry, posterior):
+    population = drawn(ASYMMETRIES[asymmetry], POSTERIORS[posterior])
     model, objective, y = population.model, Evidence(0.1, 50), torch.tensor([0, 1, 1, 0])
     x = torch.randn(4, 3, generator=generator("x")).double()
     noise = torch.randn(4, noise_size(model, x), generator=generator("noise")).double()
     fixed = population.constraint.to(x)
-    names = [name for name in population.params if name not in fixed.D or bool(fixed.D[name].all())]
     member = next(population.members())
 
     def minimised(*values):
-        params = member | dict(zip(names, values, strict=True))
+        params = dict(zip(member, values, strict=True))
         return nn.functional.cross_entropy(objective.logits(model, params, x, noise), y) + objective.penalty(
             model, fixed, params
         )
 
-    free = [member[name].clone().requires_grad_() for name in names]
-    assert torch.autograd.gradcheck(minimised, free, eps=1e-6, atol=1e-6)
+    values = [w.clone().requires_grad_() for w in member.values()]
+    assert torch.autograd.gradcheck(minimised, values, eps=1e-6, atol=1e-6)
 
 
 def test_posterior_of_a_linear_gaussian_model_is_reached():
@@ -390,6 +391,7 @@ def test_bad_numbers_are_refused(call, message):
     [
         (nn.Linear(3, 2, bias=False), WAsymmetry(3, 1.0), "nothing to have a posterior of"),
         (nn.Conv1d(1, 2, 3), Standard(), "Conv1d: only Linear and Conv2d"),
+        (nn.Conv2d(4, 8, 3, groups=2), Standard(), "2 groups of channels: only one"),
         (nn.Linear(2, 2, bias=False), Standard(), "5 factors are more than the 4 entries of 0: lower the rank"),
     ],
 )

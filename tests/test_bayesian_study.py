@@ -5,11 +5,16 @@ import pandas as pd
 import pytest
 import torch
 
+from symlib import claims
+from symlib.claims import p_text
+from symlib.plots.bayesian import FINALS, PAPER, curves, finals_table, readings_table, reliability_diagram
 from symlib.population import evaluate
 from symlib.records import Record
 from symlib.studies import bayesian as study
 from symlib.studies.bayesian import (
+    DROWNED,
     MEMBERS,
+    READINGS,
     VARIANTS,
     Bayesian,
     build,
@@ -138,7 +143,8 @@ def test_diverged_networks_are_counted_and_take_no_other_along(variant, monkeypa
     record = run(small(variants=[variant], per_shard=3))
     found = finals(record).set_index("network")["accuracy"]
     assert found.isna().tolist() == [False, True, False]
-    assert len(quantities(record)[f"accuracy/{variant} 2"]) == 2
+    judged = quantities(record)
+    assert judged[f"accuracy/{variant} 2"][1] == 10 and judged[f"nll/{variant} 2"][1] == pytest.approx(np.log(10))
     assert sum(record.about["reliability"][f"{variant} 2"][1]["count"]) == 0
 
 
@@ -164,7 +170,7 @@ def made(**accuracies):
         for i, value in enumerate(values)
         for epoch in (1, 2)
     ]
-    about = {"config": {"epochs": 2}}
+    about = {"config": {"epochs": 2, "dataset": "digits"}}
     return Record(pd.DataFrame(rows), about)
 
 
@@ -181,6 +187,70 @@ def test_readings_are_judged_by_what_a_control_gains(quiet, found, words):
     (row,) = table.to_dict("records")
     assert (row["found"], (row["fewer symmetries"], row["drowned noise"])) == (found, words)
     assert row["gained"] == pytest.approx((np.mean(quiet) - np.mean([30, 28, 31])) / (91 - np.mean([30, 28, 31])))
+
+
+def test_a_control_that_diverges_gains_nothing():
+    table = readings(made(standard=[10, 11, 9], quiet=[np.nan, np.nan, np.nan], **{"w-asym": [90, 91, 92]}))
+    assert table[["n", "found"]].to_numpy().tolist() == [[3, "little"]] and abs(table["gained"][0]) < 0.02
+
+
+def test_drowned_noise_has_the_share_of_w_asymmetric_layers():
+    """Of the variance of a hidden layer's outputs on inputs of unit size: factors and diagonal over the mean's part."""
+
+    def shares(name):
+        population = start(small(width=256.0, rank=4), 2, VARIANTS[name], [0])
+        (member,), layer = population.members(), population.model.linears[1]
+        mean = member["linears.1.weight"].square().sum(1).mean()
+        factors = member["linears.1.weight_factors"].square().sum((0, 2)).mean() / 4
+        return torch.stack([factors / mean, layer.variance("weight").sum(1).mean() / mean])
+
+    standard, w_asym = shares("standard"), shares("w-asym")
+    torch.testing.assert_close(shares("drowned"), w_asym, rtol=0.2, atol=0)
+    torch.testing.assert_close(shares("w-asym loud"), standard, rtol=0.2, atol=0)
+    torch.testing.assert_close(standard / w_asym, torch.full((2,), float(DROWNED)), rtol=0.2, atol=0)
+
+
+def test_numbers_of_table_2_are_those_of_the_claims():
+    cells = {}
+    for claim in (c for c in claims.load() if c.id.startswith("B:table2:") and c.id.count("released") == 0):
+        what, _, kind = claim.quantity.partition("/")
+        variant, depth = kind.rsplit(" ", 1)
+        norm = claim.needs.get("norm", "layer")
+        place = claim.needs["dataset"], claim.needs["network"], norm, int(depth), variant
+        cells[claim.id] = (claim.paper.mean, claim.paper.sd), PAPER[place][list(FINALS).index(what)]
+    assert len(cells) > 15
+    for ours, theirs in cells.values():
+        assert ours == theirs
+
+
+def test_tables_hold_what_networks_end_with(record):
+    text = finals_table(finals(record), record.config)
+    ends = finals(record).groupby("variant")["accuracy"].agg(["mean", "std"])
+    for name, label in (("standard", "standard"), ("w-asym", "W-asymmetric")):
+        (line,) = (line for line in text.splitlines() if line.split()[1] == label)
+        assert "{mean:.1f} ± {std:.1f}".format(**ends.loc[name]) in line and line.split()[2] == "3"
+    config = record.config | {"dataset": "cifar10", "depths": [16]}
+    shown = finals_table(finals(record).assign(depth=16), config)
+    assert "2.290 ± 0.020" in shown and "13.5 ± 2.0" in shown
+
+
+def test_curves_and_diagram_draw_the_means_of_networks(record):
+    axes = curves(record.table, ["standard", "w-asym"], "small").axes
+    drawn = axes[2].lines[0].get_ydata()
+    expected = 100 * record.table[record.table["variant"] == "standard"].groupby("epoch")["accuracy"].mean()
+    np.testing.assert_allclose(drawn, expected)
+    (ax,) = reliability_diagram(record.about["reliability"], 2, ["w-asym"], "small").axes
+    bins = record.about["reliability"]["w-asym 2"]
+    right, count = (np.array([one[what] for one in bins]) for what in ("right", "count"))
+    filled = count.sum(0) > 0
+    y = ax.lines[1].get_ydata()
+    np.testing.assert_allclose(y, ((count * right).sum(0) / count.sum(0).clip(1))[filled])
+
+
+def test_table_of_readings_says_how_sure_it_is():
+    table = readings(made(standard=[30, 28, 31], quiet=[88, 91, 92], **{"w-asym": [90, 91, 92]}))
+    (line,) = readings_table(table, READINGS).splitlines()[1:]
+    assert "most" in line and "undermines" in line and p_text(table["p_little"][0]) in line
 
 
 def test_readings_are_undecided_where_w_asymmetric_networks_gain_nothing():

@@ -58,7 +58,7 @@ def prior_variance(layer: nn.Module, tau: float) -> float:
 
 
 def divergence(model: nn.Module, fixed: Constraint, params: dict[str, Tensor], tau: float) -> Tensor:
-    """Return the Kullback-Leibler divergence from the prior to the posterior over all trainable entries, in nats.
+    """Return the Kullback-Leibler divergence KL(posterior, prior) over all trainable entries, in nats.
 
     The prior is N(F, prior_variance) for the entries F + D * W of a constraint, independent of each other. Pinned
     entries and norms do not count. With S the diagonal and V the factors of a layer over the root of their number,

@@ -1,7 +1,8 @@
 """Linear and convolution layers whose weights are Gaussian, with covariance a diagonal plus a product of few factors.
 
 A layer adds noise to its outputs instead of drawing weights: given an input, outputs under random weights are Gaussian
-around the output under the mean, so one draw for every example costs a product per factor and no sampled weights.
+around the output under the mean, so one draw for every example costs a product per factor and no sampled weights. In
+convolutions the noise of the diagonal is drawn anew at every place, an approximation: the same weights act at all.
 
 Source: Lim et al. (2024), section 5.2; Tomczak et al. (2020); Kingma et al. (2015) for the noise of the diagonal.
 """
@@ -103,7 +104,7 @@ class _Gaussian(nn.Module):
                 log_variance = torch.full_like(w, posterior.log_variance)
                 self.register_parameter(f"{name}_log_variance", nn.Parameter(log_variance))
         whole = all(self.n_free[name] == getattr(self, name).numel() for name in self.parts)
-        self.rows_differ = posterior.learned or not whole or getattr(self, "groups", 1) > 1
+        self.rows_differ = posterior.learned or not whole
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -244,8 +245,10 @@ def layers_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     maps = {name.rpartition(".")[0] for name in linear_maps(model)}
     for at, module in model.named_modules():
         if at in maps:
-            if not isinstance(module, nn.Linear | nn.Conv2d):
+            if type(module) not in (*GAUSSIAN, *GAUSSIAN.values()):
                 raise ValueError(f"{at} is a {type(module).__name__}: only Linear and Conv2d layers can be Gaussian")
+            if getattr(module, "groups", 1) > 1:
+                raise ValueError(f"{at} has {module.groups} groups of channels: only one can be Gaussian")
             yield at, module
 
 

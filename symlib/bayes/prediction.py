@@ -23,7 +23,7 @@ def predict(population: Population, x: Tensor, n_samples: int, draw_seeds: Seque
     Args:
         population: M Gaussian networks.
         x: Inputs, shape (n, ...).
-        n_samples: Draws for every input.
+        n_samples: Draws of the weights, shared by all inputs.
         draw_seeds: Seed of the draws of each network.
 
     Returns:
@@ -32,7 +32,7 @@ def predict(population: Population, x: Tensor, n_samples: int, draw_seeds: Seque
     Raises:
         ValueError: If there is no draw, or not one seed for each network.
 
-    Source: Lim et al. (2024), appendix F.2 and their code: 25 draws.
+    Source: Lim et al. (2024), appendix F.2 and their code: 25 draws, anew for every input.
     """
     if n_samples < 1 or len(draw_seeds) != len(population):
         raise ValueError(

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from symlib.claims import p_text
 from symlib.plots.style import Look, finished, heading, legend_below, plain
 
 LOOKS = {
@@ -220,15 +221,20 @@ def _cells(values: Sequence[tuple[float, float]]) -> str:
     return "".join(f"{f'{mean:.{k}f} ± {sd:.{k}f}':>16}" for (mean, sd), k in zip(values, digits, strict=True))
 
 
-def readings_table(readings: pd.DataFrame) -> str:
-    """Return the controls' verdicts as text."""
+def readings_table(readings: pd.DataFrame, names: Sequence[str]) -> str:
+    """Return the controls' verdicts as text.
+
+    Args:
+        readings: From `studies.bayesian.readings`.
+        names: Of the readings, which are columns.
+    """
     if readings.empty:
         return "no depth has standard networks, W-asymmetric ones and controls"
-    words = list(readings.columns[6:])
-    head = f"{'depth':<6}{'':<27}{'n':>3}{'acc. %':>8}{'gained':>8}   {'that is':<12}"
-    lines = [head + "".join(f"{word:<20}" for word in words)]
+    head = f"{'depth':<6}{'':<27}{'n':>3}{'acc. %':>8}{'gained':>8}{'p most':>9}{'p little':>9}   {'that is':<15}"
+    lines = [head + "".join(f"{name:<19}" for name in names)]
     for row in readings.to_dict("records"):
-        numbers = f"{row['n']:>3}{row['accuracy']:>8.1f}{row['gained']:>8.2f}   {row['found']:<12}"
-        said = "".join(f"{row[word]:<20}" for word in words)
-        lines.append(f"{row['depth']:<6}{LOOKS[row['variant']].label:<27}{numbers}{said}")
-    return "\n".join(lines)
+        numbers = f"{row['n']:>3}{row['accuracy']:>8.1f}{row['gained']:>8.2f}"
+        tests = "".join(f"{p_text(row[p]):>9}" for p in ("p_most", "p_little"))
+        said = "".join(f"{row[name]:<19}" for name in names)
+        lines.append(f"{row['depth']:<6}{LOOKS[row['variant']].label:<27}{numbers}{tests}   {row['found']:<15}{said}")
+    return "\n".join(line.rstrip() for line in lines)

@@ -117,14 +117,17 @@ VARIANTS = {
 STANDARD, W_ASYM = "standard", "w-asym"
 READINGS = ("fewer symmetries", "drowned noise")
 # Written down before any network of the profile cpu was trained, though after pilots on digits, here and elsewhere, in
-# which quiet standard networks learned. What each reading says of a control: whether it gains more than half of what
-# W-asymmetric networks gain over standard ones.
+# which quiet standard networks learned; the last two, which change neither symmetries nor initial noise, before any of
+# theirs. What each reading says of a control: whether it gains more than half of what W-asymmetric networks gain over
+# standard ones.
 PREDICTED: dict[str, tuple[str, str]] = {
     "quiet": ("little", "most"),
     "drowned": ("little", "most"),
     "w-asym loud": ("most", "little"),
     "w-asym 0": ("most", "little"),
     "syre": ("most", "most"),
+    "standard released": ("little", "little"),
+    "narrow prior": ("little", "little"),
 }
 
 
@@ -389,16 +392,22 @@ def finals(record: Record) -> pd.DataFrame:
 
 
 def quantities(record: Record) -> dict[str, np.ndarray]:
-    """Return vectors with one value per network that did not diverge.
+    """Return vectors with one value per network; one that diverged counts as one that guesses.
 
     Returns:
-        "accuracy/standard 8", "half_accuracy/...", "train_loss/...", "nll/..." and "ece/..." by variant and depth.
+        "accuracy/standard 8", "half_accuracy/...", "train_loss/..." and "nll/..." by variant and depth.
     """
     return {
-        f"{what}/{variant} {depth}": rows[what].dropna().to_numpy()
-        for (variant, depth), rows in finals(record).groupby(["variant", "depth"])
-        for what in ("accuracy", "half_accuracy", "train_loss", "nll", "ece")
+        f"{what}/{variant} {depth}": rows[what].to_numpy()
+        for (variant, depth), rows in _guessing_where_diverged(record).groupby(["variant", "depth"])
+        for what in ("accuracy", "half_accuracy", "train_loss", "nll")
     }
+
+
+def _guessing_where_diverged(record: Record) -> pd.DataFrame:
+    n_classes = N_CLASSES.get(record.config["dataset"], 10)
+    chance = {"accuracy": 100 / n_classes, "half_accuracy": 100 / n_classes}
+    return finals(record).fillna(chance | dict.fromkeys(("train_loss", "nll"), log(n_classes)))
 
 
 def readings(record: Record) -> pd.DataFrame:
@@ -408,11 +417,12 @@ def readings(record: Record) -> pd.DataFrame:
     networks of one number are compared.
 
     Returns:
-        One row per depth and control: n, accuracy (mean, per cent), gained, found (the verdict of `leads.judged`), and
-        for each reading "supports", "undermines" or "undecided".
+        One row per depth and control: n, accuracy (mean, per cent), gained, p_most and p_little (that it gains more and
+        less than half), found (the verdict of `leads.judged`), and for each reading "supports", "undermines" or
+        "undecided".
     """
     rows = []
-    for depth, table in finals(record).groupby("depth"):
+    for depth, table in _guessing_where_diverged(record).groupby("depth"):
         wide = table.pivot(index="network", columns="variant", values="accuracy")
         if not {STANDARD, W_ASYM} <= set(wide.columns):
             continue
@@ -422,7 +432,8 @@ def readings(record: Record) -> pd.DataFrame:
                 told = judged(gain, lead)
                 words = {r: _word(told["verdict"], expected) for r, expected in zip(READINGS, says, strict=True)}
                 row = {"depth": depth, "variant": name, "n": told["n"], "accuracy": wide[name].mean()}
-                rows.append(row | {"gained": told["share"], "found": told["verdict"]} | words)
+                tests = {what: told[what] for what in ("p_most", "p_little")}
+                rows.append(row | {"gained": told["share"]} | tests | {"found": told["verdict"]} | words)
     return pd.DataFrame(rows)
 
 
