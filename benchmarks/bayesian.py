@@ -1,10 +1,12 @@
 """What a step of variational inference costs, in steps of the same network without it, and where the time goes.
 
 `OMP_NUM_THREADS=1 python benchmarks/bayesian.py` trains the paper's MLP with 8 hidden layers on random images of
-CIFAR-10's size, batches of 250, both ways in turns; then ten small networks batched and one after another.
+CIFAR-10's size, batches of 250, both ways in turns; then ten small networks batched and one after another; then lets
+networks predict under drawn weights and under noise drawn for every image.
 """
 
 from collections.abc import Callable
+from functools import partial
 from unittest.mock import patch
 
 import torch
@@ -13,7 +15,9 @@ from connectivity import medians
 from symlib.asymmetry import Asymmetry, Standard, constraint
 from symlib.bayes.evidence import Evidence, divergence
 from symlib.bayes.layers import Posterior, gaussian, noise_size
+from symlib.bayes.prediction import predict
 from symlib.networks.mlp import MLP, relu
+from symlib.networks.resnet import ResNet
 from symlib.population import Population, initialise
 from symlib.presets import LIM_BAYES_MLP
 from symlib.training import CROSS_ENTROPY, Objective, Recipe, train
@@ -79,6 +83,19 @@ def main() -> None:
     took = medians(sides)
     ratio = took["in turn"] / took["batched"]
     print(f"ten MLPs with 12 hidden layers of 32 units: {ratio:.1f} times as fast batched as in turn")
+    for label, model, x in (
+        ("an MLP with 16 hidden layers", MLP((3072, *[256] * 16, 10), relu), torch.randn(4000, 3072)),
+        ("a half as wide ResNet-20", ResNet(20, 0.5), torch.randn(250, 3, 32, 32)),
+    ):
+        drawn = gaussian(initialise(model, constraint(model, Standard(), 0), [0]), Posterior(RANK), [0])
+        took = medians({way: partial(_predicted, way, drawn, x) for way in ("weights", "noise")})
+        ratio = took["noise"] / took["weights"]
+        print(f"predictions of {label}: {ratio:.1f} times as fast with drawn weights as with noise for every image")
+
+
+def _predicted(way: str, population: Population, x: torch.Tensor) -> None:
+    with patch("symlib.bayes.prediction._mixes_up_factors", lambda model: way == "noise"):
+        predict(population, x, 2, [0])
 
 
 def _with(batched: bool, run: Callable[[], object]) -> None:

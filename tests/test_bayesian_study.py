@@ -232,6 +232,9 @@ def test_tables_hold_what_networks_end_with(record):
     config = record.config | {"dataset": "cifar10", "depths": [16]}
     shown = finals_table(finals(record).assign(depth=16), config)
     assert "2.290 ± 0.020" in shown and "13.5 ± 2.0" in shown
+    config |= {"dataset": "cifar100", "network": "resnet", "norm": "batch"}
+    narrower = finals(record).assign(depth=20, variant="smaller")
+    assert finals_table(narrower, config).splitlines()[-1].split() == ["paper", "10", *"----", "46.5", "±", "1.1"]
 
 
 def test_curves_and_diagram_draw_the_means_of_networks(record):
