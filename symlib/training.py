@@ -101,9 +101,12 @@ class _Progress:
     losses: Tensor  # mean training loss per finished epoch, shape (epochs done, M)
     steps: int
 
-    def sound(self, member: int) -> bool:
-        """Say whether a member that is still in training has not diverged."""
-        return not len(self.losses) or bool(self.losses[-1, member].isfinite())
+    def sound(self) -> list[bool]:
+        """Say which of the members still in training have not diverged: the last step may have, after finite losses."""
+        if not len(self.losses):
+            return [True] * self.losses.shape[1]
+        finite = [w.reshape(len(w), -1).isfinite().all(dim=1) for w in self.params.values()]
+        return torch.stack([*finite, self.losses[-1].isfinite()]).all(dim=0).tolist()
 
 
 def train(
@@ -141,8 +144,8 @@ def train(
         ValueError: If the numbers of seeds, recipes, inputs or labels do not fit, recipes differ in what they have to
             share, a batch is too small for BatchNorm, the network has dropout or other randomness, or the checkpoint
             is damaged or of another run.
-        FloatingPointError: If a loss is not finite and `keep_going` is not set; the checkpoint of the epoch before
-            stays.
+        FloatingPointError: If a loss or weight is not finite and `keep_going` is not set; the checkpoint of the epoch
+            before stays.
     """
     recipes = [recipe] * len(population) if isinstance(recipe, Recipe) else list(recipe)
     _refuse_mismatch(population, x, y, recipes, order_seeds)
@@ -161,10 +164,11 @@ def train(
         on_epoch()
     if not len(state.losses):
         watch(0, population)
+    sound = state.sound()
     for epoch in range(len(state.losses), n_epochs):
         with mode(population.model, training=True):
             drawn = torch.get_rng_state()
-            active = [i for i, recipe in enumerate(recipes) if epoch < recipe.epochs and state.sound(i)]
+            active = [i for i, recipe in enumerate(recipes) if epoch < recipe.epochs and sound[i]]
             batches = _Batches(x, y, recipes[0], order_seeds, epoch, objective.noise_size(population.model, x))
             _run_epoch(population, state, batches, recipes, active, epoch, objective)
         if not torch.equal(drawn, torch.get_rng_state()):
@@ -172,8 +176,11 @@ def train(
                 "the network draws random numbers in its forward pass, which no seed or checkpoint here controls: "
                 "switch them off"
             )
-        if not keep_going and (lost := [i for i in active if not state.sound(i)]):
-            raise FloatingPointError(f"training diverged in epoch {epoch + 1}: no finite loss in networks {lost}")
+        sound = state.sound()
+        if not keep_going and (lost := [i for i in active if not sound[i]]):
+            raise FloatingPointError(
+                f"training diverged in epoch {epoch + 1}: no finite loss or weights in networks {lost}"
+            )
         # First, so that a run that is killed here meets this epoch again.
         watch(epoch + 1, _after(population, state, recipes))
         if checkpoint:

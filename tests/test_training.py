@@ -237,9 +237,18 @@ def test_divergence_stops_at_once_and_keeps_the_last_good_checkpoint(tiny, blobs
     before = file.read_bytes()
     broken = tiny("standard", [0, 1])
     broken.params["linears.0.weight"][1] = torch.nan
-    with pytest.raises(FloatingPointError, match=r"diverged in epoch 1: no finite loss in networks \[1\]"):
+    with pytest.raises(FloatingPointError, match=r"diverged in epoch 1: no finite loss or weights in networks \[1\]"):
         train(broken, x, y, RECIPE, [0, 1], tmp_path / "other")
     assert file.read_bytes() == before and not (tmp_path / "other").exists()
+
+
+def test_weights_that_the_last_step_of_an_epoch_breaks_are_in_no_checkpoint(tiny, blobs, tmp_path):
+    """The losses of that epoch are finite, all of them from before the step."""
+    breaks = replace(RECIPE, schedule=lambda epoch: float("inf") if epoch % 1 > 0.7 and epoch > 1 else 1.0)
+    for _ in range(2):  # the second time from the checkpoint
+        with pytest.raises(FloatingPointError, match="diverged in epoch 2"):
+            train(tiny("standard", [0]), *blobs, breaks, [0], tmp_path / "c")
+    train(tiny("standard", [0]), *blobs, replace(breaks, epochs=1), [0], tmp_path / "c")  # one good epoch
 
 
 # Rates, decays, lengths and smoothing of their own, as in the populations of section 5.3.
