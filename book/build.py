@@ -18,6 +18,7 @@ from pathlib import Path
 
 import gallery
 import nbformat
+import pandas as pd
 import provenance
 import reference
 import scoreboard
@@ -25,7 +26,7 @@ import status
 
 from symlib import claims
 from symlib.records import RESULTS
-from symlib.studies import connectivity
+from symlib.studies import bayesian, connectivity
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
@@ -127,7 +128,7 @@ def stage(source: Path, notebooks: list[Path]) -> None:
     generated.mkdir()
     for name, text in pages.items():
         (generated / f"{name}.md").write_text(text, encoding="utf-8")
-    said = gallery.said(verdicts, connectivity.readings())
+    said = gallery.said(verdicts, pd.concat([connectivity.readings(), bayesian.recorded_readings()]))
     written = {path: path.read_text(encoding="utf-8") for path in (source / "book").glob("*.md")}
     for path, text in written.items():
         path.write_text(gallery.filled(text, said), encoding="utf-8")

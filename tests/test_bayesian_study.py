@@ -22,6 +22,7 @@ from symlib.studies.bayesian import (
     images,
     quantities,
     readings,
+    recorded_readings,
     run,
     start,
 )
@@ -187,6 +188,17 @@ def test_readings_are_judged_by_what_a_control_gains(quiet, found, words):
     (row,) = table.to_dict("records")
     assert (row["found"], (row["fewer symmetries"], row["drowned noise"])) == (found, words)
     assert row["gained"] == pytest.approx((np.mean(quiet) - np.mean([30, 28, 31])) / (91 - np.mean([30, 28, 31])))
+
+
+def test_recorded_controls_are_judged_by_the_largest_run(tmp_path, monkeypatch):
+    few = made(standard=[10, 11, 9], quiet=[88, 91, 92], **{"w-asym": [90, 91, 92]})
+    many = made(standard=[10, 11, 9, 10], quiet=[10, 9, 12, 11], **{"w-asym": [90, 91, 92, 91]})
+    other = made(standard=[10, 11, 9], quiet=[88, 91, 92], **{"w-asym": [90, 91, 92]})
+    for record, n, dataset in ((few, 3, "cifar10"), (many, 4, "cifar10"), (other, 3, "mnist")):
+        record.about["config"] |= {"profile": "cpu", "n_networks": n, "dataset": dataset, "network": "mlp"}
+    monkeypatch.setattr(study.records, "find", lambda name, results: [few, many, other])
+    found = recorded_readings(tmp_path)
+    assert found.to_numpy().tolist() == [["Bayesian MLP-16", "quiet", "little"]]
 
 
 def test_a_control_that_diverges_gains_nothing():

@@ -28,6 +28,7 @@ from symlib.bayes.evidence import Evidence, divergence
 from symlib.bayes.laplace import last_layer_laplace
 from symlib.bayes.layers import Posterior, gaussian
 from symlib.bayes.prediction import ensemble, predict
+from symlib.claims import weight
 from symlib.config import Config
 from symlib.data.augmentation import LIM_BAYES
 from symlib.data.dataset import Dataset
@@ -435,6 +436,24 @@ def readings(record: Record) -> pd.DataFrame:
                 tests = {what: told[what] for what in ("p_most", "p_little")}
                 rows.append(row | {"gained": told["share"]} | tests | {"found": told["verdict"]} | words)
     return pd.DataFrame(rows)
+
+
+def recorded_readings(results: Path = records.RESULTS) -> pd.DataFrame:
+    """Judge the controls of MLPs on CIFAR-10, each by its largest run.
+
+    Returns:
+        Columns architecture, such as "Bayesian MLP-16", variant, and verdict: what part of the gain of W-asymmetric
+        networks the control has.
+    """
+    kept = [r for r in records.find(STUDY, results) if (r.config["dataset"], r.config["network"]) == ("cifar10", "mlp")]
+    judgements = [readings(record) for record in sorted(kept, key=weight, reverse=True)]
+    rows = [row for table in judgements for row in table.to_dict("records")]
+    found = [
+        {"architecture": f"Bayesian MLP-{r['depth']}"} | {"variant": r["variant"], "verdict": r["found"]} for r in rows
+    ]
+    return pd.DataFrame(found, columns=["architecture", "variant", "verdict"]).drop_duplicates(
+        ["architecture", "variant"]
+    )
 
 
 def _word(found: str, expected: str) -> str:
