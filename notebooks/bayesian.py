@@ -142,6 +142,13 @@ compared = [v for v in rows if v in controls.config["variants"]]
 plots.curves(controls.table, compared, title.format(**controls.config))
 
 # %% [markdown]
+# The paper's figure has MLPs on MNIST too.
+
+# %% mystnb={"figure": {"caption": "The same on MNIST.", "name": "fig-bayesian-curves-mnist"}, "image": {"alt": "Line charts over epochs as in the figure before, for standard and W-asymmetric networks on MNIST."}}
+mnist = claims.shown(live, recorded, order, lambda record: record.config["dataset"] == "mnist")
+plots.curves(mnist.table, ["standard", "w-asym"], title.format(**mnist.config))
+
+# %% [markdown]
 # ## Are they calibrated?
 
 # %% mystnb={"figure": {"caption": "How often the networks are right when they are so confident, in 15 bins of confidence; larger symbols stand for more predictions. On the dashed line confidence is what it says.", "name": "fig-bayesian-reliability"}, "image": {"alt": "Reliability diagram: the share of right predictions against confidence, both from 0 to 1, one line for each kind of network, and the diagonal."}}
@@ -201,4 +208,4 @@ print(claims.scoreboard_text(board))
 # ## Where these numbers come from
 
 # %% tags=["nbval-ignore-output"]
-print(records.origin({"shown": kept, "controls": controls, "live": live}))
+print(records.origin({"shown": kept, "controls": controls, "MNIST": mnist, "live": live}))
