@@ -98,7 +98,7 @@ plots.pinned_shares(shares, [name.removesuffix(".weight") for name in maps])
 # Two pairs of every architecture on data that needs no files: digits, and a random graph of 2,000 nodes in 10 classes. Toy scale, to see the machinery work on all
 # three; the experiments at size have pages of their own. BatchNorm statistics of the GNN are re-estimated at every point.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 import pandas as pd
 import torch
 
