@@ -125,8 +125,9 @@ def has_controls(record):
 recorded = records.find("bayesian")
 kept = claims.shown(live, recorded, order, has_depths)
 controls = claims.shown(live, recorded, order, has_controls)
-title = "{dataset}, {network}, width {width:g}, {norm} norm, {n_images:,} images, {epochs} epochs of batches of {batch_size} ({profile})"
-print(title.format(**kept.config))
+title = "{dataset}, {network}, width {width:g}, {n_images:,} images, {epochs} epochs ({profile})"
+heading = title + ", batches of {batch_size}, {norm} norm"
+print(heading.format(**kept.config))
 
 # %% tags=["nbval-ignore-output"]
 print(plots.finals_table(finals(kept), kept.config))
@@ -176,7 +177,7 @@ print(plots.readings_table(readings(controls), READINGS))
 # %% tags=["nbval-ignore-output"]
 for other in recorded:
     if other is not kept:
-        print(title.format(**other.config))
+        print(heading.format(**other.config))
         print(plots.finals_table(finals(other), other.config), end="\n\n")
 
 # %% [markdown]

@@ -133,7 +133,7 @@ def curves(table: pd.DataFrame, variants: Sequence[str], title: str) -> Figure:
     Source: Lim et al. (2024), Figure 4.
     """
     depths = sorted(table["depth"].unique())
-    size = (3.4 * len(depths) + 0.8, 6.6)
+    size = (max(5.8, 3.4 * len(depths) + 0.8), 6.6)
     figure, axes = plt.subplots(
         len(MEASURES), len(depths), figsize=size, sharex=True, squeeze=False, layout="constrained"
     )
