@@ -24,7 +24,8 @@ LOOKS = {
     "w-asym released": Look("W-asymmetric, as released", "#009E73", "2"),
     "narrow prior": Look("standard, narrower prior", "#CC79A7", "P"),
     "mean-field": Look("mean-field", "#CC79A7", "d"),
-    "deterministic": Look("not Bayesian", "#999999", ">"),
+    "deterministic": Look("standard, not Bayesian", "#999999", ">"),
+    "w-asym deterministic": Look("W-asym., not Bayesian", "#009E73", "3"),
     "ensemble": Look("ensemble of five", "#999999", "*"),
     "laplace": Look("Laplace, last layer", "#999999", "h"),
 }

@@ -110,6 +110,7 @@ VARIANTS = {
     "narrow prior": Variant(tau=10.0),
     "mean-field": Variant(rank=0, learned=True),
     "deterministic": Variant(way="deterministic"),
+    "w-asym deterministic": Variant("w-asym", way="deterministic"),
     "ensemble": Variant(way="ensemble"),
     "laplace": Variant(way="laplace"),
 }
@@ -118,9 +119,9 @@ VARIANTS = {
 STANDARD, W_ASYM = "standard", "w-asym"
 READINGS = ("fewer symmetries", "drowned noise")
 # Written down before any network of the profile cpu was trained, though after pilots on digits, here and elsewhere, in
-# which quiet standard networks learned; the last two, which change neither symmetries nor initial noise, before any of
-# theirs. What each reading says of a control: whether it gains more than half of what W-asymmetric networks gain over
-# standard ones.
+# which quiet standard networks learned; the two that change neither symmetries nor initial noise before any of theirs;
+# the last, which has no posterior at all, before any of its networks but after many of the others. What each reading
+# says of a control: whether it gains more than half of what W-asymmetric networks gain over standard ones.
 PREDICTED: dict[str, tuple[str, str]] = {
     "quiet": ("little", "most"),
     "drowned": ("little", "most"),
@@ -129,6 +130,7 @@ PREDICTED: dict[str, tuple[str, str]] = {
     "syre": ("most", "most"),
     "standard released": ("little", "little"),
     "narrow prior": ("little", "little"),
+    "deterministic": ("most", "most"),
 }
 
 
