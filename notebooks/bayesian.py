@@ -56,7 +56,7 @@
 #
 # | row | what it is |
 # |---|---|
-# | standard, fewer parameters | a narrower ResNet with about as many trainable parameters as the W-asymmetric one (Table 7) |
+# | standard, narrower | a ResNet with about as many trainable parameters as the W-asymmetric one (Table 7) |
 # | mean-field | no factors, a diagonal that is trained |
 # | W-asym., not Bayesian | weights are numbers, trained by the same recipe |
 # | ensemble of five | the average of five standard networks that are not Bayesian |
@@ -144,10 +144,17 @@ compared = [v for v in rows if v in controls.config["variants"]]
 plots.curves(controls.table, compared, title.format(**controls.config))
 
 # %% [markdown]
+# The paper's figure has MLPs on MNIST too.
+
+# %% mystnb={"figure": {"caption": "The same for standard and W-asymmetric MLPs on MNIST.", "name": "fig-bayesian-curves-mnist"}, "image": {"alt": "Line charts over epochs as in the figure before, for standard and W-asymmetric networks on MNIST."}}
+mnist = claims.shown(live, recorded, order, lambda record: record.config["dataset"] == "mnist")
+plots.curves(mnist.table, ["standard", "w-asym"], title.format(**mnist.config))
+
+# %% [markdown]
 # ## Are they calibrated?
 
 # %% mystnb={"figure": {"caption": "How often the networks are right when they are so confident, in 15 bins of confidence; larger symbols stand for more predictions. On the dashed line confidence is what it says.", "name": "fig-bayesian-reliability"}, "image": {"alt": "Reliability diagram: the share of right predictions against confidence, both from 0 to 1, one line for each kind of network, and the diagonal."}}
-rows = ("standard", "w-asym", "quiet", "drowned")
+rows = ("standard", "w-asym", "quiet", "w-asym loud", "syre", "deterministic")
 shown = [v for v in rows if v in controls.config["variants"]]
 depth = controls.config["depths"][-1]
 said = title.format(**controls.config) + f", depth {depth}"
@@ -161,7 +168,7 @@ plots.reliability_diagram(controls.about["reliability"], depth, shown, said)
 # %% tags=["nbval-ignore-output"]
 from symlib.studies.bayesian import READINGS, readings
 
-print(plots.readings_table(readings(controls), READINGS))
+plots.readings_table(readings(controls), READINGS)
 
 # %% [markdown]
 # ## Other recorded runs
@@ -203,4 +210,4 @@ print(claims.scoreboard_text(board))
 # ## Where these numbers come from
 
 # %% tags=["nbval-ignore-output"]
-print(records.origin({"shown": kept, "controls": controls, "live": live}))
+print(records.origin({"shown": kept, "controls": controls, "MNIST": mnist, "live": live}))

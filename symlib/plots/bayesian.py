@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from symlib.claims import p_text
+from symlib.claims import p_text, unbroken
 from symlib.plots.style import Look, finished, heading, legend_below, plain
 
 LOOKS = {
@@ -16,13 +16,13 @@ LOOKS = {
     "w-asym": Look("W-asymmetric", "#009E73", "D"),
     "w-asym 0": Look("W-asymmetric, zeros", "#56B4E9", "v"),
     "syre": Look("syre", "#E69F00", "X"),
-    "smaller": Look("standard, fewer parameters", "#999999", "p"),
+    "smaller": Look("standard, narrower", "#999999", "p"),
     "quiet": Look("standard, 0.1 × factors", "#D55E00", "^"),
     "drowned": Look("standard, noise / √7", "#CC79A7", "<"),
-    "w-asym loud": Look("W-asymmetric, noise × √7", "#0072B2", "s"),
+    "w-asym loud": Look("W-asym., noise × √7", "#0072B2", "s"),
     "standard released": Look("standard, as released", "#444444", "1"),
-    "w-asym released": Look("W-asymmetric, as released", "#009E73", "2"),
-    "narrow prior": Look("standard, narrower prior", "#CC79A7", "P"),
+    "w-asym released": Look("W-asym., as released", "#009E73", "2"),
+    "narrow prior": Look("standard, narrow prior", "#CC79A7", "P"),
     "mean-field": Look("mean-field", "#CC79A7", "d"),
     "deterministic": Look("standard, not Bayesian", "#999999", ">"),
     "w-asym deterministic": Look("W-asym., not Bayesian", "#009E73", "3"),
@@ -37,6 +37,7 @@ FINALS = {
     "accuracy": "acc. %",
     "half_accuracy": "at half",
 }
+WIDTHS = (12, 12, 12, 11, 11)  # of the columns of text, which fit a page together
 # Lim et al. (2024), Tables 2 and 7: training loss, test loss, ECE, accuracy after 50 epochs and after 25, means and
 # deviations of ten; by data set, network, norm and depth. Table 7 has the accuracy after 25 epochs only.
 NOT_PRINTED = (np.nan, np.nan)
@@ -207,38 +208,42 @@ def finals_table(finals: pd.DataFrame, config: dict) -> str:
         finals: Columns depth, variant, train_loss, nll, ece, accuracy, half_accuracy; one row per network.
         config: Of the record, which says what of the paper stands beside it.
     """
-    lines = [f"{'depth':<6}{'':<27}{'n':>3}" + "".join(f"{label:>16}" for label in FINALS.values())]
-    for (depth, name), rows in finals.groupby(["depth", "variant"], sort=False):
-        sound = rows.dropna(subset=["accuracy"])
-        spread = [(sound[what].mean(), sound[what].std()) for what in FINALS]
-        lost = f"   {len(rows) - len(sound)} diverged" if len(sound) < len(rows) else ""
-        lines.append(f"{depth:<6}{LOOKS[name].label:<27}{len(sound):>3}{_cells(spread)}{lost}")
-        place = config["dataset"], config["network"], config["norm"], depth, name.removesuffix(" released")
-        if place in PAPER:
-            lines.append(f"{'':<6}{'  paper':<27}{10:>3}{_cells(PAPER[place])}")
+    lines, head = [], "".join(f"{label:>{width}}" for label, width in zip(FINALS.values(), WIDTHS, strict=True))
+    for depth, of_depth in finals.groupby("depth"):
+        lines.append(f"{f'depth {depth}':<23}{'n':>3}{head}")
+        for name, rows in of_depth.groupby("variant", sort=False):
+            sound = rows.dropna(subset=["accuracy"])
+            spread = [(sound[what].mean(), sound[what].std()) for what in FINALS]
+            lost = f"   {len(rows) - len(sound)} diverged" if len(sound) < len(rows) else ""
+            lines.append(f"{LOOKS[name].label:<23}{len(sound):>3}{_cells(spread)}{lost}")
+            place = config["dataset"], config["network"], config["norm"], depth, name.removesuffix(" released")
+            if place in PAPER:
+                lines.append(f"{'  paper':<23}{10:>3}{_cells(PAPER[place])}")
     return "\n".join(lines)
 
 
 def _cells(values: Sequence[tuple[float, float]]) -> str:
     digits = (3, 3, 3, 1, 1)
-    texts = [f"{mean:.{k}f} ± {sd:.{k}f}" for (mean, sd), k in zip(values, digits, strict=True)]
-    return "".join(f"{'-' if value is NOT_PRINTED else text:>16}" for value, text in zip(values, texts, strict=True))
+    texts = [f"{m:.{k}f} ±{f'{sd:.{k}f}'.removeprefix('0')}" for (m, sd), k in zip(values, digits, strict=True)]
+    shown = ("-" if value is NOT_PRINTED else text for value, text in zip(values, texts, strict=True))
+    return "".join(f"{text:>{width}}" for text, width in zip(shown, WIDTHS, strict=True))
 
 
-def readings_table(readings: pd.DataFrame, names: Sequence[str]) -> str:
-    """Return the controls' verdicts as text.
+def readings_table(readings: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return what the controls gain, and what that says, as text, one row a depth and control.
 
     Args:
         readings: From `studies.bayesian.readings`.
         names: Of the readings, which are columns.
     """
-    if readings.empty:
-        return "no depth has standard networks, W-asymmetric ones and controls"
-    head = f"{'depth':<6}{'':<27}{'n':>3}{'acc. %':>8}{'gained':>8}{'p most':>9}{'p little':>9}   {'that is':<15}"
-    lines = [head + "".join(f"{name:<19}" for name in names)]
-    for row in readings.to_dict("records"):
-        numbers = f"{row['n']:>3}{row['accuracy']:>8.1f}{row['gained']:>8.2f}"
-        tests = "".join(f"{p_text(row[p]):>9}" for p in ("p_most", "p_little"))
-        said = "".join(f"{row[name]:<19}" for name in names)
-        lines.append(f"{row['depth']:<6}{LOOKS[row['variant']].label:<27}{numbers}{tests}   {row['found']:<15}{said}")
-    return "\n".join(line.rstrip() for line in lines)
+    columns = {
+        "depth": readings["depth"],
+        "control": readings["variant"].map(lambda name: LOOKS[name].label),
+        "n": readings["n"],
+        "accuracy (%)": readings["accuracy"].map("{:.1f}".format),
+        "gained": readings["gained"].map("{:.2f}".format),
+        "p, more than half": readings["p_most"].map(lambda p: unbroken(p_text(p))),
+        "p, less than half": readings["p_little"].map(lambda p: unbroken(p_text(p))),
+        "that is": readings["found"],
+    }
+    return pd.DataFrame(columns | {name: readings[name] for name in names}).set_index("depth")
