@@ -37,7 +37,7 @@ FINALS = {
     "accuracy": "acc. %",
     "half_accuracy": "at half",
 }
-WIDTHS = (12, 12, 12, 11, 11)  # of the columns of text, which fit a page together
+WIDTHS = (12, 12, 12, 10, 10)  # of the columns of text, which fit a page together
 # Lim et al. (2024), Tables 2 and 7: training loss, test loss, ECE, accuracy after 50 epochs and after 25, means and
 # deviations of ten; by data set, network, norm and depth. Table 7 has the accuracy after 25 epochs only.
 NOT_PRINTED = (np.nan, np.nan)
