@@ -270,6 +270,11 @@ def test_table_of_readings_says_how_sure_it_is():
     assert row["p, less than half"] == unbroken(p_text(found["p_little"][0]))
 
 
+def test_without_controls_there_is_nothing_to_read():
+    found = readings(made(standard=[30, 28, 31]))
+    assert found.empty and readings_table(found, READINGS).empty
+
+
 def test_readings_are_undecided_where_w_asymmetric_networks_gain_nothing():
     table = readings(made(standard=[60, 62, 61], quiet=[90, 91, 92], **{"w-asym": [61, 60, 62]}))
     assert table[["found", "drowned noise"]].to_numpy().tolist() == [["no lead shown", "undecided"]]

@@ -118,6 +118,7 @@ VARIANTS = {
 
 STANDARD, W_ASYM = "standard", "w-asym"
 READINGS = ("fewer symmetries", "drowned noise")
+JUDGED = ("depth", "variant", "n", "accuracy", "gained", "p_most", "p_little", "found")
 # Written down before any network of the profile cpu was trained, though after pilots on digits, here and elsewhere, in
 # which quiet standard networks learned; the two that change neither symmetries nor initial noise before any of theirs;
 # the last, which has no posterior at all, before any of its networks but after many of the others. What each reading
@@ -434,10 +435,9 @@ def readings(record: Record) -> pd.DataFrame:
                 gain, lead = ((wide[one] - wide[STANDARD]).to_numpy() for one in (name, W_ASYM))
                 told = judged(gain, lead)
                 words = {r: _word(told["verdict"], expected) for r, expected in zip(READINGS, says, strict=True)}
-                row = {"depth": depth, "variant": name, "n": told["n"], "accuracy": wide[name].mean()}
-                tests = {what: told[what] for what in ("p_most", "p_little")}
-                rows.append(row | {"gained": told["share"]} | tests | {"found": told["verdict"]} | words)
-    return pd.DataFrame(rows)
+                told |= {"gained": told["share"], "found": told["verdict"]}
+                rows.append({"depth": depth, "variant": name, "accuracy": wide[name].mean()} | told | words)
+    return pd.DataFrame(rows, columns=[*JUDGED, *READINGS])
 
 
 def recorded_readings(results: Path = records.RESULTS) -> pd.DataFrame:
@@ -448,14 +448,13 @@ def recorded_readings(results: Path = records.RESULTS) -> pd.DataFrame:
         networks the control has.
     """
     kept = [r for r in records.find(STUDY, results) if (r.config["dataset"], r.config["network"]) == ("cifar10", "mlp")]
-    judgements = [readings(record) for record in sorted(kept, key=weight, reverse=True)]
-    rows = [row for table in judgements for row in table.to_dict("records")]
     found = [
-        {"architecture": f"Bayesian MLP-{r['depth']}"} | {"variant": r["variant"], "verdict": r["found"]} for r in rows
+        {"architecture": f"Bayesian MLP-{row.depth}", "variant": row.variant, "verdict": row.found}
+        for record in sorted(kept, key=weight, reverse=True)
+        for row in readings(record).itertuples()
     ]
-    return pd.DataFrame(found, columns=["architecture", "variant", "verdict"]).drop_duplicates(
-        ["architecture", "variant"]
-    )
+    table = pd.DataFrame(found, columns=["architecture", "variant", "verdict"])
+    return table.drop_duplicates(["architecture", "variant"])
 
 
 def _word(found: str, expected: str) -> str:
