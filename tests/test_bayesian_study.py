@@ -157,6 +157,15 @@ def test_resnets_pin_what_the_paper_pins():
     assert finals(run(config))["accuracy"].notna().all()
 
 
+@pytest.mark.parametrize("name", ["standard", "w-asym"])
+def test_resnets_start_from_the_larger_weights(name):
+    config = small(network="resnet", depths=[8], width=1.0, tau=1.0)
+    drawn, weight = start(config, 8, VARIANTS[name], [0]), "stages.2.0.conv2.weight"  # of 64 * 9 inputs
+    found = drawn.params[weight][0]
+    trainable = found[drawn.constraint.D.get(weight, torch.ones_like(found)).bool()]
+    assert len(trainable) > 10_000 and float(trainable.std()) == pytest.approx((2 / 576) ** 0.5, rel=0.05)
+
+
 def test_smaller_resnets_have_about_as_many_parameters_as_w_asymmetric_ones_train():
     config = small(dataset="cifar100", network="resnet", depths=[20], width=2.0, norm="batch")
     n = 5 * sum(w.numel() for name, w in build(config, 20, VARIANTS["smaller"].width).named_parameters() if w.dim() > 1)

@@ -50,7 +50,9 @@ STUDY = "bayesian"
 SHAPES = {"digits": (1, 8), "mnist": (1, 28), "cifar10": (3, 32), "cifar100": (3, 32)}  # channels, pixels a side
 N_CLASSES = {"cifar100": 100}
 SIGMA_F = 0.5
-LOG_VARIANCE = {"mlp": -10.0, "resnet": -12.0}  # of the diagonal, from the released code
+# From the released code: what means are drawn from, in W-asymmetric networks too, and the diagonal.
+INIT = {"mlp": "uniform", "resnet": "kaiming"}
+LOG_VARIANCE = {"mlp": -10.0, "resnet": -12.0}
 RELEASED_SHARE = 1 / 8  # of the divergence that the released code counts, for CIFAR
 MEMBERS = 5  # of an ensemble
 LOOKS = 10  # at test images during training, on as many as CURVE_IMAGES with CURVE_DRAWS
@@ -217,7 +219,7 @@ def start(config: Bayesian, depth: int, variant: Variant, networks: Sequence[int
     """
     model = build(config, depth, variant.width)
     fixed = constraint(model, asymmetry(config, depth, model, variant.fixed), config.mask_seed)
-    drawn = initialise(model, fixed, _seeds(config, "init", variant, networks))
+    drawn = initialise(model, fixed, _seeds(config, "init", variant, networks), INIT[config.network])
     if variant.way != "variational":
         return drawn
     rank = config.rank if variant.rank is None else variant.rank
