@@ -1,4 +1,4 @@
-"""The scoreboard's table, and its counts by paper and by page, as HTML.
+"""The scoreboard's table, and its counts by source and by page, as HTML.
 
 `_static/scoreboard.js` lets readers choose among the rows.
 """
@@ -16,8 +16,13 @@ from nbformat import NotebookNode
 from symlib.claims import PROFILES, VERDICTS, Verdict, p_text, unbroken
 
 MARKS = dict(zip(VERDICTS, ("✓", "◐", "✗", "–"), strict=True))
-PAPERS = {"A": "Neuron identifiability", "B": "Asymmetric networks"}
+SOURCES = {
+    "A": "paper A: Neuron identifiability",
+    "B": "paper B: Asymmetric networks",
+    "own": "statements of this companion",
+}
 PLACES = {"sec": "Section", "fig": "Figure", "prop": "Proposition", "lmc": "Connectivity", "tradeoff": "Trade-off"}
+OWN = " (this companion's)"
 COLUMNS = ("claim", "verdict", "profile", "n", "ours", "paper", "p", "evidence")
 
 
@@ -35,16 +40,16 @@ def page(verdicts: Sequence[Verdict]) -> str:
 
 
 def counts(verdicts: Sequence[Verdict]) -> str:
-    """Return the number of claims by paper and verdict, for the front page."""
+    """Return the number of claims by source and verdict, for the front page."""
     rows = []
-    for paper, title in PAPERS.items():
-        mine = [v for v in verdicts if _paper(v) == paper]
+    for source, title in SOURCES.items():
+        mine = [v for v in verdicts if _source(v) == source]
         tally = Counter(v.word for v in mine)
         cells = "".join(f'<td><span class="verdict {_css(word)}">{tally[word]}</span></td>' for word in VERDICTS)
-        rows.append(f'<tr><th scope="row">paper {paper}: {title}</th>{cells}<td>{len(mine)}</td></tr>')
+        rows.append(f'<tr><th scope="row">{title}</th>{cells}<td>{len(mine)}</td></tr>')
     head = "".join(f'<th scope="col">{MARKS[word]} <span class="word">{word}</span></th>' for word in VERDICTS)
     return _raw(
-        '<div class="scoreboard-table" tabindex="0" role="region" aria-label="Number of claims by paper and verdict">\n'
+        '<div class="scoreboard-table" tabindex="0" role="region" aria-label="Claims by source and verdict">\n'
         f'<table class="table verdict-counts"><thead><tr><td></td>{head}<th scope="col">claims</th></tr></thead>\n'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
@@ -76,7 +81,7 @@ def _raw(html: str) -> str:
 def _filters(verdicts: Sequence[Verdict]) -> str:
     """Return the choices; hidden until the script that makes them work shows them."""
     choices = {
-        "paper": [(key, f"{key}: {title}") for key, title in PAPERS.items()],
+        "source": list(SOURCES.items()),
         "section": [(s, s) for s in dict.fromkeys(_section(v) for v in verdicts)],
         "verdict": [(word, word) for word in VERDICTS],
         "profile": [(name, name) for name in PROFILES if any(v.profile == name for v in verdicts)],
@@ -97,7 +102,7 @@ def _row(verdict: Verdict) -> str:
     claim = verdict.claim
     page_link = f"../{claim.page.removesuffix('.ipynb').removesuffix('.md')}.html"
     cells = [
-        f'<a href="{page_link}">{escape(claim.statement)}</a><br><code>{escape(claim.id)}</code>',
+        f'<a href="{page_link}">{escape(claim.statement)}</a><br><code>{escape(claim.id)}</code>{OWN * claim.own}',
         mark(verdict.word, verdict.word),
         verdict.profile,
         str(verdict.n),
@@ -107,7 +112,7 @@ def _row(verdict: Verdict) -> str:
         _evidence(verdict),
     ]
     data = {
-        "paper": _paper(verdict),
+        "source": _source(verdict),
         "section": _section(verdict),
         "verdict": verdict.word,
         "profile": verdict.profile,
@@ -139,8 +144,8 @@ def _evidence(verdict: Verdict) -> str:
     )
 
 
-def _paper(verdict: Verdict) -> str:
-    return verdict.claim.id.split(":")[0]
+def _source(verdict: Verdict) -> str:
+    return "own" if verdict.claim.own else verdict.claim.id.split(":")[0]
 
 
 def _page(verdict: Verdict) -> str:

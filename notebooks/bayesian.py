@@ -23,11 +23,12 @@
 #
 # $$\mathrm{KL} = \tfrac12 \Bigl[ \tfrac1p \bigl(d s^2 + \lVert V \rVert^2 + \lVert \mu - F \rVert^2\bigr) - d + d \log \tfrac{p}{s^2} - \log\det\bigl(I_K + \tfrac{1}{s^2} V V^\top\bigr) \Bigr],$$
 #
-# so that no $d \times d$ matrix is ever needed. Training draws no weights either: given its input, the output of a layer is Gaussian around the output under $\mu$, and gets its noise directly (in convolutions the noise of the diagonal is drawn anew at every place, as in the paper's code, which is an approximation). Pinned entries are numbers: they have no noise and do not count in the divergence. Predictions average the probabilities under 25 draws of all weights, each used for all images.
+# so that no $d \times d$ matrix is ever needed. Training draws no weights either: given its input, the output of a layer is Gaussian around the output under $\mu$, and gets its noise directly (in convolutions the noise of the diagonal is drawn anew at every place, as in the paper's code, which is an approximation). Pinned entries are numbers: they have no noise and do not count in the divergence. In W-asymmetric MLPs these are eight entries in each row of every linear map, in ResNets the numbers of the paper's Table 11 (for CIFAR-100 none in the read-out), with constants of standard deviation 0.5. ResNets of either kind start from He's normal weights, MLPs from smaller uniform ones, as in the released code. Predictions average the probabilities under 25 draws of all weights, each used for all images.
 # The expected calibration error (ECE) sorts predictions by their confidence into 15 bins of equal width and averages, by count, how far accuracy and mean confidence of a bin are apart {cite:p}`guo2017`.
 #
 # ## Where the released code differs
 #
+# - Its script for ResNets has other numbers of pinned entries than the paper's Table 11. Here they are those of the table, which the paper's parameter counts confirm.
 # - Its convolutions read the outputs of the factors in the wrong order: channels of one factor are taken for factors of one channel. The noise then is not that of the posterior in the divergence, and pinned entries become noisy. Here the order is right, and a test compares the noise with the covariance; the rows "as released" have the released order.
 # - It counts pinned entries in the divergence, a constant that changes the reported number only.
 # - It divides the divergence by **eight times** the number of images, four for crops and two for flips. Here it is divided by the number of images; the rows "as released" have the released weight, so that they are the ones to compare with the paper's numbers if those are from the released code.

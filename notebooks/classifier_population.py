@@ -31,7 +31,7 @@
 # | `anchor` | starts as `w-asym`, every entry is trained | a control |
 # | `syre` | a Gaussian shift of every weight | no |
 #
-# A network that diverges is marked and left out by what looks at it; others of its shard are not disturbed. Three things differ from the released code: its networks start from different scales (standard from He's normal weights, W-asymmetric from ones 2.45 times smaller), it trains in half precision, and
+# A network that diverges is marked and left out by what looks at it; others of its shard are not disturbed. The paper does not name the optimiser: AdamW is that of the released configuration. Three things differ from the released code: its networks start from different scales (standard from He's normal weights, W-asymmetric from ones 2.45 times smaller), it trains in half precision, and
 # on all 50,000 training images; here all start from He's weights, in single precision, and the 5,000 images that other studies hold out are held out here as well.
 
 # %% [markdown]

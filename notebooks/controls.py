@@ -99,6 +99,9 @@ print(title(**kept.config))
 # %% tags=["nbval-ignore-output"]
 verdict_table(verdicts(kept), lambda variant: plots.look(variant).label)
 
+# %% [markdown]
+# The smaller constants, $\sigma_F \times 0.1$ and $\times 0.25$, are those of which the paper reports that they do not give low barriers. No verdict on that remark is given: it was not among the claims before these numbers were known. Compare the rows with that of zeros for what they say here.
+
 # %% mystnb={"figure": {"caption": "Midpoint barriers of all variants. Green: W-asymmetric networks and those with other scales or shares of constants. Blue: the same start, but every entry trained.", "name": "fig-control-barriers"}, "image": {"alt": "Dot plot of the midpoint barrier in nats of every pair of networks, one row for each variant, with a bar at the mean."}}
 plots.barrier_rows(pairs(kept), title(**kept.config))
 

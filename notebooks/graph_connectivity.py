@@ -14,7 +14,7 @@
 #
 # **And a question.** The released W-asymmetric graph network does not have the GELU of the standard one. Like the σ-asymmetric one it has FiGLU, with a gate whose entries have standard deviation $0.01 / \sqrt d$. Behind a
 # BatchNorm the argument of such a gate has a standard deviation of 0.01, so the gate is $\tfrac12$ to within half a per cent, and the activation is $x / 2$: *linear* to three digits. The paper does not say so. Two
-# networks that are compared in Table 1 then differ in their activation as well as in their symmetries. This page lets every asymmetry meet every activation:
+# networks that are compared in Table 1 then differ in their activation as well as in their symmetries. This page lets every asymmetry meet every activation (`sigma hard`, `w-asym half` and `w-asym 2` so far in the profile `paper` only, which was not run):
 #
 # | variant | weights | activation |
 # |---|---|---|
@@ -31,7 +31,7 @@
 # | `standard warm 1`, `w-asym sigma warm 1` | as `standard` and `w-asym sigma`, with one epoch of warm-up | as there |
 #
 # Every pair has pinned entries and gates of its own, shared by its two networks; the released code gives its two inner layers one mask. Before any network on the line is evaluated, the statistics of its BatchNorm layers are estimated anew, at the ends as well. The paper's code does that and the paper does not mention it; the last section shows what it
-# changes. Networks whose units may be reordered are also aligned, by their activations as in the paper's code (there raw inner products, here correlations) and by their weights.
+# changes. Networks whose units may be reordered are also aligned, by their activations as in the paper's code (there inner products of what linear maps return, here correlations of what the next map reads, behind BatchNorm and activation) and by their weights.
 #
 # ogbn-arxiv can be had from its publishers (`make data DATA=ogbn-arxiv` says how) and runs with the `paper` profile. The recorded runs here are smaller citation graphs with the paper's network and recipe; their nodes are split at
 # random in the proportions of ogbn-arxiv, 54 : 18 : 28, because the published splits train on a few dozen nodes.

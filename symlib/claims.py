@@ -182,7 +182,8 @@ class Printed(_Strict):
     independent: bool = False  # from another program that follows the same protocol
 
     def __str__(self) -> str:
-        number = _number(self.mean, None) if self.sd is None else f"{self.mean:.3f} ± {self.sd:.2f}"
+        spread = "" if self.sd is None else max(f"{self.sd:.2f}", f"{self.sd:g}", key=len)
+        number = f"{self.mean:.3f} ± {spread}" if spread else _number(self.mean, None)
         return number + " (archived)" * self.archived + " (independent)" * self.independent
 
 
@@ -192,6 +193,7 @@ class Claim(_Strict):
     id: Annotated[str, Field(pattern=r"^[AB]:[\w.]+:[\w-]+$")]
     statement: str
     page: str
+    own: bool = False
     paper: Printed | None = None
     study: str
     needs: dict[str, str | int | float]

@@ -40,6 +40,14 @@ def test_counts_add_up(verdicts):
     assert sum(map(int, words)) == len(verdicts)
 
 
+def test_statements_of_the_companion_are_not_counted_as_a_papers(verdicts):
+    own = [v for v in verdicts if v.claim.own]
+    assert own and len(own) == scoreboard.page(verdicts).count('data-source="own"')
+    assert scoreboard.page(own).count(scoreboard.OWN) == len(own)
+    paper_b = scoreboard.counts(own).split("</tr>")[2]
+    assert "paper B" in paper_b and paper_b.endswith("<td>0</td>")
+
+
 @pytest.mark.parametrize(
     ("id", "section"),
     [

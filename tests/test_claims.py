@@ -91,6 +91,7 @@ def test_values_without_spread_are_compared_and_a_single_one_decides_nothing():
 def test_numbers_that_are_not_the_papers_say_so():
     assert str(claims.Printed(mean=5.4, archived=True)) == "5.400 (archived)"
     assert str(claims.Printed(mean=0.1, sd=0.02, independent=True)) == "0.100 ± 0.02 (independent)"
+    assert [str(claims.Printed(mean=0.1, sd=sd)) for sd in (0.026, 0.0)] == ["0.100 ± 0.026", "0.100 ± 0.00"]
     without = Claim(**{**claim(POSITIVE).model_dump(), "paper": None})
     assert without.printed == "-" and "-" in scoreboard_text([judge(without, [])]).splitlines()[1]
     assert claims.printed([judge(without, [])], "barrier") == {}
