@@ -308,9 +308,10 @@ def test_network_is_the_same_alone_and_in_a_population(way, monkeypatch):
 def test_killed_training_goes_on_to_the_same_weights(tmp_path):
     x, y, _ = digits()
     place = tmp_path / "training.safetensors"
-    child = get_context("fork").Process(target=forever, args=(x, y, place))
+    child = get_context("spawn").Process(target=slowly, args=(x, y, place))
     child.start()
     while not place.exists():
+        assert child.is_alive()
         time.sleep(0.02)
     os.kill(child.pid, signal.SIGKILL)
     child.join()
@@ -322,7 +323,7 @@ def test_killed_training_goes_on_to_the_same_weights(tmp_path):
         train(small(), x, y, RECIPE, [0, 1], place, objective=Evidence(0.02, 300))
 
 
-def forever(x, y, place):
+def slowly(x, y, place):
     train(small(), x, y, RECIPE, [0, 1], place, on_epoch=lambda: time.sleep(0.2), objective=Evidence(0.01, 300))
 
 

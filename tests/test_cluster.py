@@ -51,10 +51,15 @@ def test_a_killed_worker_costs_its_shard_only(cluster, tmp_path):
 
 def kill_one(cluster, out, before):
     """Kill one of the workers as soon as one shard is finished, and note which shards are."""
-    while not (done := list(out.glob("shards/*/record.json"))):
+    while not (done := finished(out)):
         time.sleep(0.02)
-    before |= {path: path.stat().st_mtime_ns for path in done}
+    before |= done
     os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+
+
+def finished(out):
+    """Return when each shard was recorded; names with a dot in front are of records that are being written."""
+    return {path: path.stat().st_mtime_ns for path in out.glob("shards/[!.]*/record.json")}
 
 
 def test_a_killed_scheduler_ends_the_run_with_one_line_and_the_next_goes_on(tmp_path):
@@ -65,7 +70,7 @@ def test_a_killed_scheduler_ends_the_run_with_one_line_and_the_next_goes_on(tmp_
         with pytest.raises(RuntimeError, match=f"the scheduler at {address} is gone: start it again"):
             run(small(scheduler=address, **settings))
         killed.join()
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("shards/*/record.json")}
+    before = finished(tmp_path)
     assert 1 <= len(before) < 4
     with own_scheduler() as (address, _):
         found = run(small(scheduler=address, **settings))
@@ -93,7 +98,7 @@ def own_scheduler():
 
 def kill_after_a_shard(scheduler, out):
     """Kill the scheduler as soon as one shard is finished."""
-    while not list(out.glob("shards/*/record.json")):
+    while not finished(out):
         time.sleep(0.02)
     scheduler.kill()
 
