@@ -85,7 +85,7 @@ for method, asymmetry in {"standard": Standard(), "w-asym": w_asymmetry}.items()
 # The same standard pairs three times: as they are, with the second network aligned, and W-asymmetric pairs as they are. BatchNorm statistics are
 # re-estimated at every point for all of them.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 import pandas as pd
 
 from symlib.alignment.permutation import permute_members
@@ -172,7 +172,7 @@ except ValueError as error:
 #
 # Four networks, each aligned with the mean of the others until none moves, the best of eight descents, and averaged.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from symlib.alignment.merging import align_all, average
 
 everyone = trained["standard"]

@@ -156,7 +156,7 @@ live = run(config)
 # %% mystnb={"figure": {"caption": "Swap costs in this page's own run: small MLPs on digits.", "name": "fig-trained-swaps-live"}, "image": {"alt": "Four panels, one a layer, with one vertical box an intervention, for small networks on digits; the order is that of the recorded figure."}}
 plots.swap_boxes(compared(live), live.config["dataset"])
 
-# %%
+# %% tags=["nbval-ignore-output"]
 report(live).drop(columns=["norm²", "cost", "gap"]).round(1)
 
 # %% [markdown]
