@@ -35,7 +35,7 @@ def command(record: Record) -> str:
     words = ["make", "run", f"NB={notebook}", *([f"PROFILE={best}"] if best != "quick" else [])]
     if own := different[best]:
         given = " ".join(f"-p {key} {shlex.quote(json.dumps(value))}" for key, value in own.items())
-        words.append(f'P="{given}"')
+        words.append('P="' + given.replace('"', r"\"") + '"')
     return " ".join(words)
 
 

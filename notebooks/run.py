@@ -17,6 +17,7 @@ from symlib.records import key
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
+GIVEN = ("profile", "out")  # a run with values of its own is no profile, and its folder is named after them
 
 
 def profile_parameters(notebook: str, profile: str) -> dict:
@@ -43,8 +44,8 @@ def own_parameters(notebook: str, arguments: list[str]) -> dict:
     if any(len(t) != 3 or t[0] != "-p" for t in triples):
         raise ValueError(f"expected -p name value, got {' '.join(arguments)}")
     own = {name: _value(text) for _, name, text in triples}
-    # A run with values of its own is no profile, and papermill itself only warns about names it does not know.
-    known = [name for name in papermill.inspect_notebook(NOTEBOOKS / f"{notebook}.ipynb") if name != "profile"]
+    # Papermill itself only warns about names it does not know.
+    known = [name for name in papermill.inspect_notebook(NOTEBOOKS / f"{notebook}.ipynb") if name not in GIVEN]
     for name in own.keys() - set(known):
         near = "".join(f", did you mean {n!r}?" for n in get_close_matches(name, known, n=1))
         raise ValueError(f"{notebook} has no parameter {name!r} that can be set{near}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import stats
 
@@ -69,6 +70,16 @@ def _open(p: float) -> float:
 def _steady(values: np.ndarray) -> bool:
     """Say whether values are one up to rounding, where no test is needed and scipy warns."""
     return np.ptp(values) <= 1e-12 * np.abs(values).max()
+
+
+def survivors(values: pd.Series) -> np.ndarray:
+    """Return the values of runs that did not diverge; none if most did, as nothing then speaks for the kind.
+
+    Args:
+        values: One per pair or network, NaN where it diverged.
+    """
+    sound = values.dropna().to_numpy(dtype=float)
+    return sound if 2 * len(sound) >= len(values) else sound[:0]
 
 
 def succeed(tests: Mapping[str, float]) -> bool:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from safetensors.numpy import load, save
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,13 +56,14 @@ def key(facts: Mapping) -> str:
 
 
 def provenance() -> dict:
-    """Return where and with what the running program works: commit, versions, processor, date."""
+    """Return where and with what the running program works: its commit, versions, machine, device, date."""
     packages = ("torch", "numpy", "scipy", "pandas")
     return {
-        "commit": _commit(),
+        "commit": COMMIT,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "versions": {"python": platform.python_version()} | {p: version(p).split("+")[0] for p in packages},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "device": torch.cuda.get_device_name() if torch.cuda.is_initialized() else "CPU",
     }
 
 
@@ -70,23 +72,23 @@ def make(
 ) -> Record:
     """Return a record of a study; `facts` are further entries of `about` and may replace its provenance."""
     # Through text, so that a record in memory equals the same record read back.
-    text = table.to_csv(index=False)
+    table = pd.read_csv(io.StringIO(table.to_csv(index=False)))
     about = {"study": study, "key": key(config), "config": dict(config), **provenance(), **facts}
-    about["table_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    about["table_sha256"] = hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
     if arrays:
         about["arrays_sha256"] = hashlib.sha256(save(dict(arrays))).hexdigest()
-    return Record(pd.read_csv(io.StringIO(text)), json.loads(json.dumps(about)), dict(arrays or {}))
+    return Record(table, json.loads(json.dumps(about)), dict(arrays or {}))
 
 
 def write(folder: Path, record: Record) -> None:
     """Write a record beside its place and rename it, setting an older one aside first; never leaves half a record."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside, old = (Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)) for _ in range(2))
-    (beside / "table.csv").write_text(record.table.to_csv(index=False))
-    if record.arrays:
-        (beside / ARRAYS).write_bytes(save(record.arrays))
     sealed = record.about | {"about_sha256": key(record.about)}
-    (beside / "record.json").write_text(json.dumps(sealed, indent=1) + "\n")
+    _put(beside / "record.json", (json.dumps(sealed, indent=1) + "\n").encode())
+    _put(beside / "table.csv", record.table.to_csv(index=False).encode())
+    if record.arrays:
+        _put(beside / ARRAYS, save(record.arrays))
     beside.chmod(0o755)
     if folder.exists():
         folder.rename(old / "record")
@@ -161,7 +163,14 @@ def origin(named: Mapping[str, Record]) -> str:
     return "\n".join(lines)
 
 
-def _commit() -> str:
+def _put(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
+
+
+def checked_out() -> str:
     """Return the checked-out commit, marked if files differ from it, or "unknown" outside a checkout."""
     describe = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=-modified"]
     try:
@@ -169,6 +178,8 @@ def _commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
+
+COMMIT = checked_out()  # now: a long run outlives commits, and goes on with the code that was imported
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:

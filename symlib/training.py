@@ -177,6 +177,7 @@ def train(
                 "switch them off"
             )
         sound = state.sound()
+        state.losses[-1, [i for i in active if not sound[i]]] = torch.nan
         if not keep_going and (lost := [i for i in active if not sound[i]]):
             raise FloatingPointError(
                 f"training diverged in epoch {epoch + 1}: no finite loss or weights in networks {lost}"

@@ -1,6 +1,8 @@
 import re
 import shlex
+import subprocess
 import sys
+from dataclasses import replace
 
 import nbformat
 import pandas as pd
@@ -79,6 +81,16 @@ def test_commands_ask_for_the_parameters_of_the_record(record):
     values |= {own[i + 1]: commands.json.loads(own[i + 2]) for i in range(0, len(own), 3)}
     science = {key: value for key, value in values.items() if key not in commands.PRACTICAL and key in record.config}
     assert science == {key: record.config[key] for key in science}
+
+
+def test_commands_with_lists_of_text_reach_the_program_whole(monkeypatch):
+    record = next(r for r in kept() if r.about["study"] == "graph_connectivity")
+    own = {"variants": ["standard", "w-asym 0"], "epochs": 3}
+    words = shlex.split(commands.command(replace(record, about=record.about | {"config": record.config | own})))
+    given = dict(word.split("=", 1) for word in words[2:])["P"]
+    shell = subprocess.run(["sh", "-c", f"printf '%s\\n' {given}"], capture_output=True, text=True, check=True)
+    arguments = shell.stdout.splitlines()
+    assert commands.json.loads(arguments[arguments.index("variants") + 1]) == own["variants"]
 
 
 def notebook(*cells):

@@ -222,3 +222,9 @@ def test_pages_show_the_readers_own_run_and_otherwise_the_largest():
     assert claims.shown(large, [small], fits=lambda r: r is small) is small
     own = record("custom")
     assert claims.shown(own, [small, large], fits=lambda r: r is small) is own
+
+
+@pytest.mark.parametrize(("lost", "left"), [(0, 4), (2, 2), (3, 0), (4, 0)])
+def test_survivors_speak_for_a_kind_unless_most_diverged(lost, left):
+    values = pd.Series([np.nan] * lost + [1.0] * (4 - lost))
+    assert claims.survivors(values).tolist() == [1.0] * left

@@ -156,6 +156,15 @@ def test_too_large_shards_are_refused_with_the_number_that_fits():
         refuse_too_large(ten.model_copy(update=changes), free)
 
 
+def test_a_scheduler_needs_no_gpu_where_it_is_called_from_and_its_workers_do(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = small(device="cuda", scheduler="tcp://there", out=str(tmp_path))
+    with pytest.raises(ValueError, match="no usable GPU"):
+        study.measure(config, "standard", range(2), None, lambda: None)
+    with pytest.raises(ValueError, match="no usable GPU"):
+        small(device="cuda")
+
+
 def test_shards_of_another_configuration_and_damaged_ones_are_refused(record, folder):
     with pytest.raises(ValueError, match="networks of another configuration"):
         load_networks(small(out=str(folder), base_seed=8), "standard", "final")

@@ -151,7 +151,7 @@ def test_diverged_pairs_are_counted_and_left_out(monkeypatch):
     every.append(measure(small(), "anchor", 1, None, lambda: None))
     assert every[-1].table["test_loss"].isna().all() and "scores" not in every[-1].about
     table = pd.concat([part.table for part in every], ignore_index=True)
-    networks = joined("graph_connectivity", small(), every, "cpu").about["networks"]
+    networks = joined("graph_connectivity", small(), every).about["networks"]
     record = records.make("graph_connectivity", small().model_dump(), table, {"networks": networks})
     row = verdicts(record).set_index("variant").loc["anchor"]
     assert (row["n"], row["diverged"]) == (1, 1)

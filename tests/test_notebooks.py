@@ -89,6 +89,7 @@ def launch(*arguments):
             "no parameter 'epohcs' .* did you mean 'epochs'",
         ),
         (("mode_connectivity_mlp", "quick", "-p", "profile", "paper"), "no parameter 'profile' that can be set"),
+        (("mode_connectivity_mlp", "quick", "-p", "out", "there"), "no parameter 'out' that can be set"),
         (("asymmetric_networks", "quick", "-p", "epochs", "3"), "asymmetric_networks has no parameter 'epochs'"),
         (("mode_connectivity_mlp", "quick", "-p", "epochs", "five"), "epochs: .* valid integer, got 'five'"),
     ],

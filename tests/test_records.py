@@ -36,6 +36,13 @@ def test_arrays_are_kept_and_a_flipped_bit_in_them_is_noticed(record, tmp_path):
         records.read(tmp_path / "two")
 
 
+def test_text_that_reads_as_a_number_or_as_nothing_stays_readable(tmp_path):
+    table = pd.DataFrame({"name": ["None", "08", "1.50"], "other": ["a", "", "1e3"]})
+    made = records.make("study", {}, table, {})
+    records.write(tmp_path / "one", made)
+    pd.testing.assert_frame_equal(records.read(tmp_path / "one").table, made.table, check_exact=True)
+
+
 def test_record_says_where_it_comes_from(record):
     assert {"commit", "date", "versions", "machine", "table_sha256", "key", "config", "study"} <= set(record.about)
     assert "+" not in record.about["versions"]["torch"]
@@ -104,14 +111,15 @@ def test_commit_says_when_files_differ_from_it(tmp_path, monkeypatch):
         subprocess.run(command, check=True, capture_output=True)
 
     monkeypatch.setattr(records, "ROOT", tmp_path)
-    assert records.provenance()["commit"] == "unknown"
+    assert records.checked_out() == "unknown"
     git("init")
     (tmp_path / "file").write_text("a")
     git("add", ".")
     git("commit", "-m", "first")
-    clean = records.provenance()["commit"]
+    clean = records.checked_out()
     (tmp_path / "file").write_text("b")
-    assert records.provenance()["commit"] == f"{clean}-modified"
+    assert records.checked_out() == f"{clean}-modified"
+    assert records.provenance()["commit"] == records.COMMIT  # that of the code that was imported
 
 
 def test_origin_names_what_a_record_was_made_with():

@@ -1,23 +1,30 @@
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pandas as pd
 import pytest
 from filelock import FileLock
 
 from symlib import records
-from symlib.studies.shards import run_shards
+from symlib.studies.shards import joined_facts, run_shards
 
 
 class Work:
     """Stands for a shard's work: counts its calls and says where it was told to keep checkpoints."""
 
-    def __init__(self, config, fails=False):
-        self.config, self.fails, self.folders = config, fails, []
+    def __init__(self, config, fails=False, seconds=0):
+        self.config, self.fails, self.seconds, self.folders = config, fails, seconds, []
 
     def __call__(self, folder, tick):
         self.folders.append(folder)
+        time.sleep(self.seconds)
         if folder is not None:
             folder.mkdir(parents=True)
             (folder / "checkpoint").touch()
         tick()
+        if self.fails == "killed":
+            os._exit(9)
         if self.fails:
             raise FloatingPointError("diverged")
         return records.make("study", self.config, pd.DataFrame({"x": [self.config["value"]]}), {})
@@ -44,6 +51,20 @@ def test_a_shard_that_a_lost_worker_recorded_is_not_run_again(tmp_path, monkeypa
     work = Work({"value": 1})
     assert values(run_shards({"s": (work.config, work)}, tmp_path, 1, 1, scheduler="tcp://there")) == [1]
     assert len(work.folders) == 1
+
+
+def test_a_shard_that_two_workers_were_given_is_run_once(tmp_path, monkeypatch):
+    """As after a run that was killed and started again while a worker of its scheduler was still at it."""
+
+    def twice_at_once(scheduler, tasks, on_done):
+        (task,) = tasks.values()
+        with ThreadPoolExecutor(2) as pool:
+            return {"s": [f.result() for f in [pool.submit(task), pool.submit(task)]][1]}
+
+    monkeypatch.setattr("symlib.studies.shards.run_on_cluster", twice_at_once)
+    work = Work({"value": 1}, seconds=0.5)
+    assert values(run_shards({"s": (work.config, work)}, tmp_path, 1, 1, scheduler="tcp://there")) == [1]
+    assert len(work.folders) == 1 and [p.name for p in tmp_path.glob("[!.]*")] == ["s"]
 
 
 def test_checkpoints_are_kept_apart_by_configuration_and_removed_when_recorded(tmp_path):
@@ -84,3 +105,19 @@ def test_failure_in_a_process_ends_the_run_with_its_error(tmp_path):
     work = {f"s{i}": (w.config, w) for i, w in enumerate([Work({"value": 1}, fails=True), Work({"value": 2})])}
     with pytest.raises(FloatingPointError, match="diverged"):
         run_shards(work, tmp_path, 2, 1)
+
+
+def test_a_worker_that_the_system_ends_is_explained(tmp_path):
+    work = Work({"value": 1}, fails="killed")
+    with pytest.raises(RuntimeError, match="the system ended a worker process, of 2, .* fewer workers to go on"):
+        run_shards({"s": (work.config, work)}, tmp_path, 2, 1)
+
+
+def test_joined_facts_are_those_of_the_shards():
+    def part(machine, version, device):
+        facts = {"machine": machine, "versions": {"torch": version}, "device": device, "commit": "a", "compute_s": 1.5}
+        return records.make("study", {}, pd.DataFrame({"x": [1]}), facts | {"date": "2026-01-01"})
+
+    found = joined_facts([part("m", "2.6", "CPU"), part("n", "2.13", "H100"), part("n", "2.13", "CPU")])
+    assert (found["machine"], found["versions"], found["device"]) == ("m, n", {"torch": "2.13, 2.6"}, "CPU, H100")
+    assert (found["commit"], found["date"], found["compute_s"]) == ("a", "2026-01-01", 4.5)

@@ -319,6 +319,13 @@ def test_networks_that_diverge_are_left_behind_if_asked_for(tiny, blobs, executi
     same(found[[0, 2]], alone, rtol=0, atol=1e-6)
 
 
+def test_divergence_in_the_very_last_step_shows_in_the_loss(tiny, blobs):
+    sane, huge = (replace(RECIPE, epochs=1, batch_size=200, lr=lr) for lr in (1e-3, torch.inf))
+    found, losses = train(tiny("standard", [5, 6]), *blobs, [sane, huge], [1, 2], keep_going=True)
+    assert not found.params["linears.0.weight"][1].isfinite().all()
+    assert losses.isnan().tolist() == [[False, True]]
+
+
 @pytest.mark.parametrize(
     ("recipes", "message"),
     [

@@ -6,9 +6,11 @@ from symlib.alignment.permutation import Alignment, PermutationSpec, identity, p
 from symlib.alignment.weight_matching import weight_matching
 from symlib.population import Population
 
+MAX_ROUNDS = 20  # over all networks; a bound, in case rounding lets two orders alternate
+
 
 def align_all(
-    population: Population, spec: PermutationSpec, source: torch.Generator, restarts: int = 3, max_rounds: int = 20
+    population: Population, spec: PermutationSpec, source: torch.Generator, restarts: int = 3
 ) -> list[Alignment]:
     """Reorder M networks so that the inner products between all of them grow until no single move helps.
 
@@ -17,7 +19,6 @@ def align_all(
         spec: How units may be reordered.
         source: Generator for visiting orders.
         restarts: Descents with other orders, at least 1; the one with the largest sum of objectives is returned.
-        max_rounds: Bound on the passes over all networks.
 
     Returns:
         One alignment per network; its objective is the inner product with the mean of the others, its sweeps the
@@ -32,18 +33,16 @@ def align_all(
         raise ValueError(f"merging needs at least 2 networks, got {len(population)}")
     if restarts < 1:
         raise ValueError(f"restarts must be at least 1, got {restarts}")
-    descents = [_descend(population, spec, source, max_rounds) for _ in range(restarts)]
+    descents = [_descend(population, spec, source) for _ in range(restarts)]
     return max(descents, key=lambda found: sum(alignment.objective for alignment in found))
 
 
-def _descend(
-    population: Population, spec: PermutationSpec, source: torch.Generator, max_rounds: int
-) -> list[Alignment]:
+def _descend(population: Population, spec: PermutationSpec, source: torch.Generator) -> list[Alignment]:
     members = [{name: member[name] for name in population.params} for member in population.members()]
     total = {name: w.sum(0) for name, w in population.params.items()}
     found = [Alignment(identity(spec.sizes), 0.0, 0) for _ in members]
     rounds, moved = 0, True
-    while moved and rounds < max_rounds:
+    while moved and rounds < MAX_ROUNDS:
         rounds, moved = rounds + 1, False
         for i in torch.randperm(len(members), generator=source).tolist():
             others = {name: (w - members[i][name]) / (len(members) - 1) for name, w in total.items()}

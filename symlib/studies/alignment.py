@@ -97,7 +97,7 @@ def run(config: AlignmentStudy) -> Record:
         "seeds": {"init": [seed(config.base_seed, "init", i) for i in range(2 * config.n_pairs)]},
         "objectives": [p.about["objectives"] for p in parts],
         "data_sha256": parts[0].about["data_sha256"],
-        **joined_facts(parts, config.device),
+        **joined_facts(parts),
     }
     record = records.make(STUDY, config.model_dump(exclude={"out"}), pd.concat([p.table for p in parts]), facts)
     if out is not None:

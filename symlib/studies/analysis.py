@@ -50,7 +50,7 @@ def analyse(
                 },
             },
             "families": {i.name: _said(config, folder, i) for i in interventions},
-            **joined_facts(parts, config.device),
+            **joined_facts(parts),
         }
     settings = config.model_dump(exclude={"out", "networks"})
     record = records.make(study, settings, pd.concat([p.table for p in parts]), facts)

@@ -92,9 +92,7 @@ def run(config: Automorphisms) -> Record:
     parts = run_shards(work, out and out / "shards", config.workers, 1)
     table = pd.concat([part.table for part in parts], ignore_index=True)
     # Times stand outside the table, which is the same in every run.
-    facts = joined_facts(parts, "cpu") | {
-        "seconds": dict(zip(jobs, (p.about["compute_s"] for p in parts), strict=True))
-    }
+    facts = joined_facts(parts) | {"seconds": dict(zip(jobs, (p.about["compute_s"] for p in parts), strict=True))}
     record = records.make(STUDY, config.model_dump(exclude={"out"}), table, facts)
     if out is not None:
         records.write(out / "record", record)

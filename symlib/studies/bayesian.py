@@ -254,7 +254,7 @@ def run(config: Bayesian) -> Record:
     bins: dict[str, list] = {}
     for part in parts:
         bins.setdefault("{variant} {depth}".format(**part.config), []).extend(part.about["reliability"])
-    facts = {"data_sha256": parts[0].about["data_sha256"], "reliability": bins, **joined_facts(parts, config.device)}
+    facts = {"data_sha256": parts[0].about["data_sha256"], "reliability": bins, **joined_facts(parts)}
     return joined_record(STUDY, config.model_dump(exclude={"out"}), parts, facts, config.out)
 
 

@@ -33,7 +33,7 @@ def run_checks(study: str, config: Config, checks: Mapping[str, Check]) -> Recor
     draws = [config.model_dump(exclude=NOT_OF_A_DRAW) | {"draw": draw} for draw in range(config.n_draws)]
     work = {f"draw-{facts['draw']:03d}": (facts, partial(_run_draw, study, facts, checks)) for facts in draws}
     parts = run_shards(work, out and out / "shards", config.workers, len(checks))
-    return joined_record(study, config.model_dump(exclude={"out"}), parts, joined_facts(parts, "cpu"), config.out)
+    return joined_record(study, config.model_dump(exclude={"out"}), parts, joined_facts(parts), config.out)
 
 
 def _run_draw(

@@ -7,7 +7,6 @@ Source: Lim et al. (2024), sections 5.3 and 5.4, appendix F.3, Tables 13 and 14;
 schedule from their code.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
@@ -89,7 +89,8 @@ class ClassifierPopulation(Config):
             build(self, kind)
         if self.scheduler and not self.out:
             raise ValueError("workers of a scheduler leave their shards in a folder that all can see: name it in out")
-        refuse_missing_device(self.device)
+        if not self.scheduler:  # whose workers may be on other machines
+            refuse_missing_device(self.device)
         return self
 
     @property
@@ -253,7 +254,7 @@ def free_memory(config: ClassifierPopulation) -> int:
     """Return the bytes that every process of a run may take."""
     if config.device == "cuda":
         return torch.cuda.mem_get_info()[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // config.workers
+    return psutil.virtual_memory().available // config.workers
 
 
 def shards(config: ClassifierPopulation) -> Iterator[tuple[str, str, range]]:
@@ -287,7 +288,7 @@ def run(config: ClassifierPopulation) -> Record:
             kind: [d for part in parts if part.config["kind"] == kind for d in part.about["distances"]]
             for kind in config.kinds
         },
-        **joined_facts(parts, config.device),
+        **joined_facts(parts),
     }
     return joined_record(STUDY, config.model_dump(exclude={"out", "scheduler"}), parts, facts, config.out)
 
@@ -305,6 +306,7 @@ def measure(
         One row per network, and as arrays "initial/NAME" and "final/NAME", the weights before and after training, shape
         (networks, ...). A network that diverged has no scores, and weights that are not finite.
     """
+    refuse_missing_device(config.device)  # of a scheduler's worker
     started = time.perf_counter()
     data, before = images(config), start(config, kind, networks).to(config.device)
     after, losses = train(

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from symlib.alignment.permutation import unconstrained
 from symlib.asymmetry import Standard, WAsymmetry, constraint, linear_maps
+from symlib.claims import survivors
 from symlib.config import Config
 from symlib.data.images import load, verify
 from symlib.interpolation import curves, mixing_weights
@@ -150,7 +151,7 @@ def run(config: Controls) -> Record:
         A record with one row per variant, pair and point of the line.
     """
     verify(config.dataset)
-    return joined(STUDY, config, run_pairs(config, list(config.variants), measure, 2 * config.epochs), config.device)
+    return joined(STUDY, config, run_pairs(config, list(config.variants), measure, 2 * config.epochs))
 
 
 def measure(config: Controls, name: str, pair: int, folder: Path | None, tick: Callable[[], None]) -> Record:
@@ -229,7 +230,7 @@ def verdicts(record: Record) -> pd.DataFrame:
 def quantities(record: Record) -> dict[str, np.ndarray]:
     """Return "barrier/anchor" and the like: barrier, drop and removed share by variant, one value per pair."""
     return {
-        f"{column}/{variant}": table[column].dropna().to_numpy()
+        f"{column}/{variant}": survivors(table[column])
         for variant, table in pairs(record).groupby("variant")
         for column in ("barrier", "drop", "removed")
     }

@@ -57,7 +57,7 @@ def run(config: EffectiveTheory) -> Record:
         for repeat in range(config.n_repeats)
     }
     parts = run_shards(work, out and out / "shards", config.workers, len(config.statements))
-    return joined_record(STUDY, config.model_dump(exclude={"out"}), parts, joined_facts(parts, "cpu"), config.out)
+    return joined_record(STUDY, config.model_dump(exclude={"out"}), parts, joined_facts(parts), config.out)
 
 
 def measure(

@@ -86,7 +86,7 @@ def run(config: Explainers) -> Record:
     started = time.perf_counter()
     data = load("digits")
     found = {"swaps": swaps(config, data), "line": between(config, data), "scale": scale(config)}
-    facts = found | {"device": "cpu", "data_sha256": data.sha256}
+    facts = found | {"data_sha256": data.sha256}
     facts["compute_s"] = round(time.perf_counter() - started, 1)
     record = records.make(STUDY, config.model_dump(exclude={"out"}), summary(found), facts)
     if config.out:

@@ -209,7 +209,7 @@ def run(config: GraphConnectivity) -> Record:
     graph = graph_of(config)
     for name in config.variants:  # what does not fit shows here, and not after an hour
         start(config, graph, VARIANTS[name], 0)
-    return joined(STUDY, config, run_pairs(config, config.variants, measure, config.epochs), config.device)
+    return joined(STUDY, config, run_pairs(config, config.variants, measure, config.epochs))
 
 
 def measure(

@@ -117,7 +117,7 @@ def run(config: LossPlanes) -> Record:
         "networks": {part.config["networks"]: part.about["trained"] for part in parts},
         "planes": {method: about for part in parts for method, about in part.about["planes"].items()},
         "data_sha256": parts[0].about["data_sha256"],
-        **joined_facts(parts, config.device),
+        **joined_facts(parts),
     }
     return joined_record(STUDY, config.model_dump(exclude={"out"}), parts, facts, config.out)
 

@@ -230,7 +230,7 @@ def run(config: Metanetworks) -> Record:
         out = Path(config.out) if config.out else None
         n_ticks = len(config.rates) + config.n_runs
         parts = run_shards(work, out and out / "shards", config.workers, n_ticks)
-    facts = {"population": record.about, **joined_facts(parts, config.device)}
+    facts = {"population": record.about, **joined_facts(parts)}
     return joined_record(STUDY, config.model_dump(exclude={"out", "networks"}), parts, facts, config.out)
 
 

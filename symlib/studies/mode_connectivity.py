@@ -30,6 +30,7 @@ from symlib.asymmetry import (
     activation_for,
     constraint,
 )
+from symlib.claims import survivors
 from symlib.config import Config
 from symlib.data.images import Dataset, load, verify
 from symlib.interpolation import accuracy_drop, curves, line, maximum_barrier, midpoint_barrier, mixing_weights
@@ -168,7 +169,7 @@ def run(config: ModeConnectivity, kinds: Iterable[str] = METHODS) -> Record:
             "order": [_order_seed(config, i) for i in networks],
         },
         "networks": {name: _merged([p for p in parts if p.about["networks"] == name]) for name in kinds},
-        **joined_facts(parts, config.device),
+        **joined_facts(parts),
     }
     return joined_record(STUDY, config.model_dump(exclude={"out"}), parts, facts, config.out)
 
@@ -286,7 +287,7 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
     """
     found = barriers(record)
     values = {
-        f"{column}/{method}": rows[column].dropna().to_numpy()
+        f"{column}/{method}": survivors(rows[column])
         for method, rows in found.groupby("method")
         for column in ("barrier", "max_barrier", "drop")
     }

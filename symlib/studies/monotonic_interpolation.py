@@ -21,7 +21,7 @@ from scipy import stats
 from torch import Tensor
 
 from symlib import records
-from symlib.claims import p_different
+from symlib.claims import p_different, survivors
 from symlib.config import Config
 from symlib.interpolation import line, mixing_weights
 from symlib.population import Population, logits, passes
@@ -93,7 +93,7 @@ def run(config: MonotonicInterpolation) -> Record:
         }
         out = Path(config.out) if config.out else None
         parts = run_shards(work, out and out / "shards", config.workers, -(-config.n_networks // config.chunk))
-    facts = {"population": record.about, **joined_facts(parts, config.device)}
+    facts = {"population": record.about, **joined_facts(parts)}
     return joined_record(STUDY, config.model_dump(exclude={"out", "networks"}), parts, facts, config.out)
 
 
@@ -247,7 +247,7 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
     """Return "delta/standard", "monotonic/w-asym" (0 or 1) and the like, one value per network that did not diverge."""
     found = summed_up(record)
     return {
-        f"{column}/{kind}": rows[column].dropna().to_numpy(dtype=float)
+        f"{column}/{kind}": survivors(rows[column])
         for kind, rows in found.groupby("kind")
         for column in rows.columns.difference(["kind", "network"])
     }

@@ -196,7 +196,7 @@ def run(config: ResNetConnectivity) -> Record:
         each variant scored.
     """
     verify(config.dataset)
-    return joined(STUDY, config, run_pairs(config, config.variants, measure, config.epochs), config.device)
+    return joined(STUDY, config, run_pairs(config, config.variants, measure, config.epochs))
 
 
 def measure(

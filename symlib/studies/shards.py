@@ -4,8 +4,9 @@ import multiprocessing
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -82,16 +83,23 @@ def refuse_missing_device(device: str) -> None:
         raise ValueError("device is 'cuda' but this machine has no usable GPU: choose 'cpu'")
 
 
-def joined_facts(parts: Sequence[Record], device: str) -> dict:
-    """Return what the record of a whole study says about the shards it was joined from."""
+def joined_facts(parts: Sequence[Record]) -> dict:
+    """Return what the record of a whole study says about the shards it was joined from.
+
+    These may have been finished by earlier runs or elsewhere; only `joined_commit` is of the program that joins them.
+    """
+    abouts = [part.about for part in parts]
     return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
-        "compute_s": round(sum(p.about["compute_s"] for p in parts), 1),
-        # Of the shards, which may have been finished by earlier runs, and not of the program that joins them.
-        "commit": ", ".join(sorted({p.about["commit"] for p in parts})),
-        "date": max(p.about["date"] for p in parts),
-        "joined_commit": records.provenance()["commit"],
+        **{fact: _listed(about[fact] for about in abouts) for fact in ("device", "machine", "commit")},
+        "versions": {p: _listed(about["versions"][p] for about in abouts) for p in abouts[0]["versions"]},
+        "date": max(about["date"] for about in abouts),
+        "compute_s": round(sum(about["compute_s"] for about in abouts), 1),
+        "joined_commit": records.COMMIT,
     }
+
+
+def _listed(facts: Iterable[str]) -> str:
+    return ", ".join(sorted(set(facts)))
 
 
 def joined_record(study: str, settings: dict, parts: Sequence[Record], facts: Mapping, out: str) -> Record:
@@ -122,16 +130,19 @@ class _Task:
 
     def run(self, tick: Tick) -> Record:
         """Do the work, record it, and remove the checkpoints that it no longer needs."""
-        if self.out is None:
-            found = self.work(None, tick)
-        # A worker may have died after it recorded the shard and before it could say so.
-        elif (found := _recorded(self.out, self.name, self.config)) is None:
-            # Keyed, so that a run with other settings does not meet the checkpoints of this one.
-            checkpoints = self.out / f"{self.name}.{records.key(self.config)[:8]}"
-            found = self.work(checkpoints, tick)
-            records.write(self.out / self.name, found)
-            shutil.rmtree(checkpoints, ignore_errors=True)
+        found = self.work(None, tick) if self.out is None else self._kept(self.out, tick)
         return found if self.with_arrays else _bare(found)
+
+    def _kept(self, out: Path, tick: Tick) -> Record:
+        # Keyed, so that a run with other settings does not meet the checkpoints of this one.
+        checkpoints = out / f"{self.name}.{records.key(self.config)[:8]}"
+        # A worker of a run that was killed may still be at it, or have died after it recorded the shard.
+        with FileLock(out / f".{self.name}.lock"):
+            if (found := _recorded(out, self.name, self.config)) is None:
+                found = self.work(checkpoints, tick)
+                records.write(out / self.name, found)
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        return found
 
     def run_silently(self) -> Record:
         """Do the work where nobody sees its ticks."""
@@ -187,6 +198,11 @@ def _run_in_processes(missing: Sequence[_Task], workers: int, bar: tqdm) -> dict
                     bar.update(ticks.get())
                 for future in finished:
                     future.result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                f"the system ended a worker process, of {workers}, most often for lack of memory: finished shards are "
+                "kept if the run has a folder; start it again with fewer workers to go on"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in set(multiprocessing.active_children()) - others:

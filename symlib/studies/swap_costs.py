@@ -110,7 +110,7 @@ def run(config: SwapCosts) -> Record:
     facts = {
         "seeds": {"init": [seed(config.base_seed, "init", i) for i in range(config.n_networks)]},
         "data_sha256": [part.about["data_sha256"] for part in parts],
-        **joined_facts(parts, "cpu"),
+        **joined_facts(parts),
     }
     arrays = {name: values for part in parts for name, values in part.arrays.items()}
     record = records.make(STUDY, config.model_dump(exclude={"out"}), pd.concat([p.table for p in parts]), facts, arrays)

@@ -95,7 +95,7 @@ def run(config: SyntheticCoherence) -> Record:
             "frame": [frame_seed(s) for s in outer_seeds],
             "networks": [network_seeds(s, config.n_pairs) for s in outer_seeds],
         },
-        **joined_facts(parts, "cpu"),
+        **joined_facts(parts),
     }
     record = records.make(STUDY, config.model_dump(exclude={"out"}), pd.concat([p.table for p in parts]), facts)
     if out is not None:

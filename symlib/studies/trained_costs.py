@@ -142,20 +142,24 @@ def _across(two: Population, layer: str, subspace: Subspace, partners: Tensor | 
 
 
 def quantities(record: Record) -> dict[str, np.ndarray]:
-    """Return vectors with one value per network of the first layer, such as "median-swap/first/w-asym 1".
+    """Return vectors of the first layer, such as "median-swap/first/w-asym 1", with one value per network.
 
-    Medians of swap costs are on the scale of the signed root.
+    "predicted" and "agreement", on whose values both networks of a pair have a say, have one per pair. Medians of swap
+    costs are on the scale of the signed root.
     """
     first = record.table[record.table["layer"] == "linears.0.weight"]
+    pairs = first.groupby(["intervention", first["network"] // 2], sort=False)[["predicted", "agreement"]].mean()
     columns = {
         "median-swap": "swap_0.5",
         "negative": "negative",
         "largest-swap": "largest",
         "gap": "gap",
-        "predicted": "predicted",
-        "agreement": "agreement",
     }
     return {
+        f"{what}/first/{name}": rows[what].to_numpy()
+        for name, rows in pairs.groupby("intervention", sort=False)
+        for what in pairs
+    } | {
         f"{what}/first/{name}": rows[column].to_numpy()
         for name, rows in first.groupby("intervention", sort=False)
         for what, column in columns.items()

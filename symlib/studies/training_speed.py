@@ -139,7 +139,7 @@ def run(config: TrainingSpeed) -> Record:
         found[_shard(config, share, sigma, network)[0]].table.assign(share=share, sigma_F=sigma, network=network)
         for share, sigma, network in grid
     ]
-    facts = {"data_sha256": parts[0].about["data_sha256"], **joined_facts(parts, config.device)}
+    facts = {"data_sha256": parts[0].about["data_sha256"], **joined_facts(parts)}
     record = records.make(STUDY, config.model_dump(exclude={"out"}), pd.concat(tables, ignore_index=True), facts)
     if config.out:
         records.write(Path(config.out) / "record", record)

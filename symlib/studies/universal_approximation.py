@@ -88,7 +88,7 @@ def run(config: UniversalApproximation) -> Record:
         for repeat in range(config.n_repeats)
     }
     parts = run_shards(work, out and out / "shards", config.workers, len(checks(config)))
-    return joined_record(STUDY, config.model_dump(exclude={"out"}), parts, joined_facts(parts, "cpu"), config.out)
+    return joined_record(STUDY, config.model_dump(exclude={"out"}), parts, joined_facts(parts), config.out)
 
 
 def measure(config: UniversalApproximation, repeat: int, folder: Path | None, tick: Callable[[], None]) -> Record:

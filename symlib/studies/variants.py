@@ -23,7 +23,7 @@ from symlib.alignment.repair import reestimate, repair
 from symlib.alignment.tracing import specification
 from symlib.alignment.weight_matching import weight_matching
 from symlib.asymmetry import n_trainable
-from symlib.claims import ALPHA, p_above
+from symlib.claims import ALPHA, p_above, survivors
 from symlib.interpolation import accuracy_drop, line, midpoint_barrier, mixing_weights
 from symlib.population import Population
 from symlib.records import Record
@@ -72,7 +72,7 @@ def run_pairs(config, variants: Sequence[str], measure: Callable[..., Record], n
     return run_shards(work, Path(config.out) / "shards" if config.out else None, config.workers, n_ticks)
 
 
-def joined(study: str, config, parts: Sequence[Record], device: str) -> Record:
+def joined(study: str, config, parts: Sequence[Record]) -> Record:
     """Join the shards of all pairs into the record of a study, and write it if the study keeps one.
 
     Args:
@@ -80,12 +80,11 @@ def joined(study: str, config, parts: Sequence[Record], device: str) -> Record:
         config: Its configuration.
         parts: As `run_pairs` returns them. What their facts hold under "scores", lists with a value per network or
             pair, is joined by variant under "networks"; a pair that diverged has none.
-        device: Where they ran.
     """
     names = dict.fromkeys(part.config["variant"] for part in parts)
     by_name = {name: [part for part in parts if part.config["variant"] == name] for name in names}
     facts = {"networks": {name: joined_scores(mine) for name, mine in by_name.items()}}
-    facts |= {"data_sha256": parts[0].about["data_sha256"], **joined_facts(parts, device)}
+    facts |= {"data_sha256": parts[0].about["data_sha256"], **joined_facts(parts)}
     return joined_record(study, config.model_dump(exclude={"out"}), parts, facts, config.out)
 
 
@@ -218,9 +217,9 @@ def line_quantities(pairs: pd.DataFrame, networks: Mapping[str, Mapping[str, lis
     found = {}
     for (variant, method), rows in pairs.groupby(["variant", "method"]):
         name = variant if method == "unaligned" else f"{variant} {method}"
-        found[f"barrier/{name}"] = rows["barrier"].dropna().to_numpy()
+        found[f"barrier/{name}"] = survivors(rows["barrier"])
     for variant, rows in as_they_are(pairs).groupby("variant"):
-        found[f"removed/{variant}"] = rows["removed"].dropna().to_numpy()
+        found[f"removed/{variant}"] = survivors(rows["removed"])
     return found | score_quantities(networks)
 
 
