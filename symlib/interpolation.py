@@ -195,7 +195,7 @@ def _check_comparable(a: Population, b: Population) -> None:
             f"the two populations have different fixed entries (D, F): {first} against {second}; build both with "
             "one asymmetry and one mask_seed"
         )
-    if a.epochs != b.epochs and None not in (a.epochs, b.epochs):
+    if a.epochs != b.epochs and a.epochs and b.epochs:  # a line may start where training did
         raise ValueError(
             f"the two populations were trained for {a.epochs} and {b.epochs} epochs: compare networks of one age, or "
             "set epochs to None in one of them to compare them all the same"

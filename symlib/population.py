@@ -217,7 +217,7 @@ def initialise(
         return deepcopy(model)
 
     drawn = _stack([fresh(init_seed) for init_seed in init_seeds], constraint)
-    return replace(drawn, model=model, params=constraint.impose(drawn.params))
+    return replace(drawn, model=model, params=constraint.impose(drawn.params), epochs=0)
 
 
 def _stack(models: Sequence[nn.Module], constraint: Constraint) -> Population:

@@ -192,7 +192,7 @@ def train(
 
 def _after(population: Population, state: _Progress, recipes: Sequence[Recipe]) -> Population:
     lengths = {min(recipe.epochs, len(state.losses)) for recipe in recipes}
-    age = (population.epochs or 0) + lengths.pop() if len(lengths) == 1 else None
+    age = population.epochs + lengths.pop() if population.epochs is not None and len(lengths) == 1 else None
     return replace(population.holding(state.params | state.stats), epochs=age)
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -89,4 +91,7 @@ def test_networks_of_different_ages_are_refused_and_those_of_unknown_age_are_not
     with pytest.raises(ValueError, match="trained for 1 and 2 epochs"):
         line(young, old, LAMBDAS)
     grown, _ = train(young, *blobs, Recipe(1, 50, 1e-3, 0.0), seeds)
-    assert len(line(grown, old, LAMBDAS)) == len(line(start, old, LAMBDAS)) == 2 * len(LAMBDAS)
+    unknown, _ = train(replace(start, epochs=None), *blobs, Recipe(1, 50, 1e-3, 0.0), seeds)
+    assert (start.epochs, grown.epochs, unknown.epochs) == (0, 2, None)
+    for other in (start, grown, unknown):
+        assert len(line(other, old, LAMBDAS)) == 2 * len(LAMBDAS)
