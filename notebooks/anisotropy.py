@@ -16,7 +16,7 @@
 # With the symbols of [the chapter](../book/neuron-identifiability.md): all neurons have nearly one function class if every $S_i$ is close to the same
 # multiple $\mu I$ of the identity. The coherence $\nu(\mathcal U) = \max_a \lVert U_{a,:} \rVert^2$ of the inputs' subspace bounds how far away a mask can push it.
 #
-# ```{prf:theorem} Coherence bounds anisotropy (Bürgin et al.)
+# ```{prf:theorem} Coherence bounds anisotropy (after Bürgin et al.)
 # :label: thm-anisotropy
 #
 # Let the squared entries of the mask $D$ of a layer be independent and identically distributed with mean $\mu$ and standard deviation $\sigma_D$, at most $b_D$ away from $\mu$. Then for each

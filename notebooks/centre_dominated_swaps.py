@@ -12,7 +12,7 @@
 # A neuron with fixed weights $f_i$ computes something before it has learnt anything: its centre $v_i = U^\top f_i$. If what is learnt is small beside the distances between centres, exchanging two neurons
 # means carrying each function all the way from one centre to the other, and the price is known without training.
 #
-# ```{prf:theorem} Centre-dominated regime (Bürgin et al.)
+# ```{prf:theorem} Centre-dominated regime (after Bürgin et al.)
 # :label: thm-centre-dominated
 #
 # If $\lVert a_i - v_i \rVert$ is small beside the spacing of the centres and $S_i \approx \mu I$ for all neurons, then reordering the neurons by $\pi$ costs

@@ -12,7 +12,7 @@
 # The identity of neurons is only as safe as the two centres that are closest. How close they are depends on the width of the layer and on the dimension of what it reads. This is why fixed *biases* do not
 # break the symmetry in any way that training would notice: a bias is one input that never changes, a single dimension.
 #
-# ```{prf:theorem} Spacing of Gaussian centres (Bürgin et al.)
+# ```{prf:theorem} Spacing of Gaussian centres (after Bürgin et al.)
 # :label: thm-spacing
 #
 # Let the centres of $m$ neurons be independent Gaussian vectors of standard deviation $\sigma_F$ in $k$ dimensions. Then $\gamma = \sqrt 2 \min_{i \ne j} \lVert v_i - v_j \rVert$ is of the order

@@ -17,7 +17,7 @@
 # \xi(\lambda; x) = H\bigl((1-\lambda) W_A + \lambda W_B; x\bigr) - (1-\lambda) H(W_A; x) - \lambda H(W_B; x).
 # $$
 #
-# ```{prf:theorem} Chord deviation (Bürgin et al.)
+# ```{prf:theorem} Chord deviation (after Bürgin et al.)
 # :label: thm-chord
 #
 # Let both settings share the fixed part $F$, beside which their trainable parts are small by a factor $\beta$. For a ReLU layer

@@ -117,7 +117,7 @@ print("\n".join(lines))
 # ## The gap: from which scale on are neurons identifiable?
 #
 # The gap is what the best assignment of functions to neurons, other than the present one, costs more. Trainable entries are as large as at the start of training.
-# Without fixed weights, some other assignment is always cheaper. The scale from which on the identity wins is the smaller, the more dimensions the inputs have; on a
+# Without fixed weights, some other assignment of so many random neurons is cheaper. (Not so of few, nor of a standard layer, whose assignments all cost the same.) The scale from which on the identity wins is the smaller, the more dimensions the inputs have; on a
 # plane no scale in the figure is enough for 64 neurons.
 #
 # The right panel asks the question that matters for merging, of two draws of the trainable part with the same constants: how many neurons does the cheapest

@@ -86,7 +86,7 @@ HTML("".join(embedded(k, record.about[k], f"fig-explainer-{k}") for k in kinds))
 #
 # Signed roots of swap costs, barriers in nats and drops of accuracy in percentage points, and neurons that costs match with themselves across the two draws.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 rows = ["explainer", "case"]
 wide = record.table.pivot_table("value", rows, "what", sort=False).round(1)
 ends = wide.loc[["swaps", "line"]].dropna(axis=1, how="all")

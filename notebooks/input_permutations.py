@@ -12,7 +12,7 @@
 # Neurons of one layer are the inputs of the next. If the layer below were reordered, would the layer above notice? Its constants stay where they are while its inputs change places, so every centre moves. How far, in the
 # most favourable case, is what this statement says.
 #
-# ```{prf:theorem} Input permutations (Bürgin et al.)
+# ```{prf:theorem} Input permutations (after Bürgin et al.)
 # :label: thm-input-permutations
 #
 # Reordering the inputs by $\tau$ turns the basis $U$ into $P_\tau U$ and moves the centres by $\delta_\tau = (U - P_\tau U)^\top F^\top$. For the exchange of inputs $a$ and $b$

@@ -135,7 +135,7 @@ plots.matching_shares(parts(live)["shares"], "digits")
 # %% mystnb={"figure": {"caption": "Correlations against the scale of the pinned entries in this page's own run on digits.", "name": "fig-matching-live"}, "image": {"alt": "The two panels of the recorded figure for small networks on digits: the identity meets the best matching between sigma_F of one half and two."}}
 plots.matching_sweep(parts(live)["scales"], "sigma_F", scale, "digits")
 
-# %%
+# %% tags=["nbval-ignore-output"]
 print(f"first hidden layer, digits\n{sweep_table(live).round(2).to_string()}")
 
 # %% [markdown]

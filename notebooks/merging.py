@@ -85,7 +85,7 @@ live = run(config)
 # %% mystnb={"figure": {"caption": "The same in this page's own run: small MLPs on digits.", "name": "fig-merging-live"}, "image": {"alt": "Eight panels as in the recorded figure, for averages of two and four small networks on digits."}}
 plots.merging_curves(live.table, live.config["dataset"])
 
-# %%
+# %% tags=["nbval-ignore-output"]
 rows = live.table.query("merged == 'weights'")
 table = 100 * rows.pivot_table(index="intervention", columns=["method", "size"], values="accuracy")
 print(f"test accuracy of averaged weights, %\n{table.round(0).to_string()}")

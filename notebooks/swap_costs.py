@@ -11,21 +11,22 @@
 #
 # What an exchange of two neurons costs should depend on two things: on how far apart their fixed weights are, and on how many directions of the data can tell. {cite:t}`buergin2026` show both in their Figure 5, with
 # networks that classify Gaussian clusters in a random subspace of $k$ out of 512 dimensions. With $\sigma_F = 0$ half of all exchanges cost nothing or even save weight; with $\sigma_F = 1$ they cost
-# something, more as $k$ grows, because the centres $v_i = U^\top f_i$ of two neurons are about $\sigma_F \sqrt{k}$ apart in proportion to the pinned share.
+# something, more as $k$ grows, because the centres $v_i = U^\top f_i$ of two neurons are about $\sigma_F \sqrt{2 k s}$ apart if a share $s$ of the entries is pinned.
 #
-# The figure does not say whether its networks were trained, nor by which of the paper's two estimates its costs were computed. Here both states stand side by side, and both estimates:
-# on the *subspace* that carries 90 % of the variance, and by *ridge regression* in closed form.
+# Whether the figure's networks were trained is not known, nor by which of two estimates its costs were computed, nor how many classes and how far apart its data had. The ranges of its colours are those of hardly trained networks:
+# in the row of constants they are what untrained networks have here, in the row of zeros what a few epochs give. Here both states stand side by side, and both estimates:
+# on the *subspace* that carries 90 % of the variance, and by *ridge regression* in closed form (of pre-activations; the authors' script fits what comes after GELU, and cannot run).
 
 # %% [markdown]
 # ## Parameters
 #
-# The defaults have the paper's networks on fewer points and for fewer epochs. `make run NB=swap_costs PROFILE=cpu` trains six of each for 10 epochs on all points.
+# The defaults have networks like those of the authors' code on fewer points and for fewer epochs. `make run NB=swap_costs PROFILE=cpu` trains six of each for 10 epochs on all points.
 
 # %% tags=["parameters"]
 profile = "quick"  # quick | cpu | paper | custom
 dimensions = [2, 8, 32]  # intrinsic dimensions of the data
 scales = [0.0, 1.0]  # of the pinned entries
-separations = [0.3]  # of the class means; the first is that of the figure
+separations = [0.3]  # of the class means; the first is shown, the figure's is not known
 inputs = 512  # dimensions of the inputs
 width = 64  # neurons of each of three hidden layers
 n_networks = 2  # of each cell, paired off
@@ -78,7 +79,8 @@ grid(kept, "trained", "subspace")
 grid(kept, "trained", "ridge")
 
 # %% [markdown]
-# Ours beside the numbers that an independent program found with networks, masks and data of its own: signed roots over all pairs of neurons, and the share of pairs below zero.
+# Ours beside the numbers that an independent program found with networks, masks and data of its own: signed roots over all pairs of neurons, and the share of pairs below zero. Its trained networks had 10 epochs at $k = 32$ and 20 at
+# smaller $k$, ours as many as the record says.
 
 # %%
 beside_independent(kept).map(lambda v: "-" if v != v else f"{v:.2f}")
@@ -125,7 +127,7 @@ live = run(config)
 # %% mystnb={"figure": {"caption": "Swap costs in this page's own run, after a few epochs.", "name": "fig-swaps-live"}, "image": {"alt": "Six square images of neurons by neurons as in the recorded figure, for the quick run."}}
 grid(live, "trained", "subspace")
 
-# %%
+# %% tags=["nbval-ignore-output"]
 medians = {name: q.mean() for name, q in quantities(live).items() if name.startswith(("median/", "negative/"))}
 print("\n".join(f"{name:<26}{round(value, 1) + 0.0:8.1f}" for name, value in medians.items()))
 

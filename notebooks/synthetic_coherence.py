@@ -73,7 +73,7 @@ print("\n".join(lines))
 # ## The whole protocol
 #
 # The largest recorded run, or this page's own where none is larger. Hollow symbols are not ours: they are the means of an independent run of the same
-# protocol, with random streams of its own. The paper shows the experiment as a figure and prints no numbers.
+# protocol, with random streams of its own. The paper's own numbers are not known.
 
 
 # %%

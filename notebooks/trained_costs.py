@@ -18,7 +18,7 @@
 # - With *constants* each neuron starts from a centre of its own, and an exchange has to carry both across the distance.
 #
 # From costs alone one can also predict how two runs match. Neuron $i$ of either run has the same fixed part; give it the functions of the *other* run, and solve the assignment problem.
-# The **identifiability gap** asks the same within one run: how much dearer than leaving everything in place is the cheapest other assignment? Neither is in the paper or its code; both need
+# The **identifiability gap** asks the same within one run: how much dearer than leaving everything in place is the cheapest other assignment? Neither is in the authors' code; both need
 # weights and one covariance, no comparison of activations.
 
 # %% [markdown]
@@ -130,7 +130,10 @@ plots.gap_sweep(first_layer(kept), kept.config["dataset"])
 # ### A second estimate
 #
 # The subspace is cut at a share of the variance, which is a choice. Ridge regression needs none: neuron $i$ fits the pre-activation of neuron $j$ with a penalty on its weights, so directions that hardly
-# vary are hardly paid for. The released script for it cannot run; here the normal equations are solved in closed form.
+# vary are hardly paid for. The released script fits something else: what neuron $j$ computes *after* GELU, through a substitute for BatchNorm, by AdamW. It cannot run; here the normal equations of the pre-activation
+# are solved in closed form.
+#
+# The authors' scripts of costs also use other networks, MLPs with BatchNorm, and their first 64 neurons. These are the MLPs with LayerNorm that the other pages share, and all neurons.
 
 
 # %%

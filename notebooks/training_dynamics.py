@@ -126,7 +126,8 @@ print(f"cosine between updates, mean over snapshots\n{by_layer(kept).to_string()
 # $f - f_0$, since outputs of networks with constants are large before any training, and an error relative to $f$ would look small for that reason alone. An error above 1 says that predicting no change at
 # all would have been closer: the tangent overshoots. The cosine forgives that and asks for the direction only.
 #
-# Standard networks start with smaller weights, as in the authors' code, and small weights alone make features move. The two W-asymmetric kinds start from one scale: between them only the constants differ.
+# Standard networks start with smaller weights, as in the authors' code, and small weights alone make features move. The two W-asymmetric kinds start from one scale: between them only the constants differ. So the verdict on the linear prediction, which compares with
+# standard networks, cannot tell constants from smaller weights: in the recorded run the error of W-asymmetric networks with pinned zeros is smaller than with constants.
 
 # %% mystnb={"figure": {"caption": "CKA of the tangent kernel with that before training, and how the change of the outputs compares with its linear prediction: cosine between the two, and error relative to the change. Mean over networks with a band of one standard deviation, recorded run.", "name": "fig-dynamics-kernel"}, "image": {"alt": "Three panels over epochs. CKA and cosine are higher for networks with constants, syre first, than for standard networks and pinned zeros; errors of the linear prediction are largest for standard networks and smallest for syre."}}
 kernel = {
@@ -188,7 +189,8 @@ print(f"median distance\n{table.map('{:.2g}'.format).to_string()}")
 # %% [markdown]
 # The archive's order, standard < pinned zeros < constants < syre, is that of large penalties, or of a descent that has not arrived. At the script's own penalty the classes of syre neurons are close: nothing
 # is pinned in them, so weights can undo the constants, and do if they are given the time. The archive's value for standard neurons cannot be one of their classes, which are all equal: through a GELU, Adam
-# takes some neurons to where they are never active, and there they stay.
+# may take some neurons to where they are never active, and leave them there. What rate and which inputs the script had is not known. The claim below is judged by the closed form; by few steps of Adam, the script's way,
+# the table has the archive's order.
 #
 # So what sets syre neurons apart is not what they *can* compute but what it *costs* them. Realization costs, on [another page](trained_costs.ipynb), are the better measure of that.
 
@@ -228,7 +230,7 @@ print("\n".join(f"{'yes' if holds else 'no':<4}{what}" for what, holds in found.
 # %% [markdown]
 # ## Verdicts
 #
-# The paper makes no claims with numbers about these analyses. The rules were written down before any of it had run.
+# The analyses are those of the authors' code; the statements are ours, since what the paper says about them is not known. The rules were written down before any of it had run.
 
 # %%
 verdicts = [v for v in claims.scoreboard() if v.claim.study == "training_dynamics"]

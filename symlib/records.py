@@ -83,17 +83,19 @@ def make(
 def write(folder: Path, record: Record) -> None:
     """Write a record beside its place and rename it, setting an older one aside first; never leaves half a record."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside, old = (Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)) for _ in range(2))
+    beside, older = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)), _older(folder)
     sealed = record.about | {"about_sha256": key(record.about)}
     _put(beside / "record.json", (json.dumps(sealed, indent=1) + "\n").encode())
     _put(beside / "table.csv", record.table.to_csv(index=False).encode())
     if record.arrays:
         _put(beside / ARRAYS, save(record.arrays))
     beside.chmod(0o755)
+    _put_back(folder)
     if folder.exists():
-        folder.rename(old / "record")
+        shutil.rmtree(older, ignore_errors=True)
+        folder.rename(older)
     beside.rename(folder)
-    shutil.rmtree(old)
+    shutil.rmtree(older, ignore_errors=True)
 
 
 def read(folder: Path) -> Record:
@@ -102,6 +104,7 @@ def read(folder: Path) -> Record:
     Raises:
         ValueError: If it is not whole, or its table or anything said about it is not what was recorded.
     """
+    _put_back(folder)
     advice = "restore it from version control, or delete the folder and run the study again"
     try:
         about = json.loads((folder / "record.json").read_text())
@@ -123,6 +126,8 @@ def read(folder: Path) -> Record:
 
 def find(study: str, results: Path = RESULTS) -> list[Record]:
     """Return all kept records of a study, verified, in order of their names."""
+    for older in (results / study).glob(".*.older"):
+        _put_back(older.with_name(older.name[1 : -len(".older")]))
     # A dot marks the folder of a write that was killed.
     return [read(f) for f in sorted((results / study).glob("*/")) if f.is_dir() and f.name[0] != "."]
 
@@ -161,6 +166,16 @@ def origin(named: Mapping[str, Record]) -> str:
             f"  table {about['table_sha256'][:16]}",
         ]
     return "\n".join(lines)
+
+
+def _older(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.older")
+
+
+def _put_back(folder: Path) -> None:
+    """Restore the older record if its replacement was killed between the two renames."""
+    if _older(folder).exists() and not folder.exists():
+        _older(folder).rename(folder)
 
 
 def _put(path: Path, content: bytes) -> None:

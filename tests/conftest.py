@@ -17,6 +17,15 @@ ASYMMETRIES = {
 }
 
 
+torch.set_num_threads(1)  # results are the same to the last bit in worker processes, which have one
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Start every test from one state of the global generator, whatever ran before."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def tiny():
     """Return a maker of small populations: `tiny("w-asym", init_seeds=[0, 1])`, in float64."""

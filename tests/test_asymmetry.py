@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -85,7 +87,8 @@ def test_layers_and_mask_seeds_draw_different_masks():
 def test_fixed_side_is_the_same_in_another_process():
     """Python's own hash is salted per process; ours must not be."""
     code = "from tests.test_asymmetry import w_asym; print(w_asym().fingerprint)"
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    given = {"cwd": Path(__file__).parents[1], "env": os.environ | {"PYTHONHASHSEED": "1"}}
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, **given)
     assert there.stdout.strip() == w_asym().fingerprint
 
 

@@ -7,6 +7,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.distributions import MultivariateNormal, kl_divergence
 from torch.func import functional_call
@@ -439,6 +440,7 @@ def test_a_diverged_network_stops_with_the_epoch_and_the_last_good_checkpoint(tm
         finished.append(0)
         with pytest.raises(FloatingPointError, match="epoch 3"):
             train(small(), x, y, recipe, [0, 1], place, lambda: finished.append(1), objective=objective)
+        assert len(load_file(place)["losses"]) == 2
     assert finished == [0, 1, 1, 0, 1, 1]
     kept, losses = train(small(), x, y, replace(recipe, epochs=2), [0, 1], place, objective=objective)
     assert losses.isfinite().all() and all(w.isfinite().all() for w in kept.params.values())

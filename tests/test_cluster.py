@@ -41,7 +41,7 @@ def test_networks_are_the_same_through_a_scheduler(cluster, tmp_path):
 def test_a_killed_worker_costs_its_shard_only(cluster, tmp_path):
     settings = {"epochs": [30.0, 30.0], "n_networks": 4, "per_shard": 1}
     before = {}
-    killed = threading.Thread(target=kill_one, args=(cluster, tmp_path, before))
+    killed = threading.Thread(target=kill_one, args=(cluster, tmp_path, before), daemon=True)
     killed.start()
     found = run(small(scheduler=cluster.scheduler_address, out=str(tmp_path), **settings))
     killed.join()
@@ -103,11 +103,12 @@ def kill_after_a_shard(scheduler, out):
     scheduler.kill()
 
 
-def test_a_scheduler_that_does_not_answer_is_named_within_ten_seconds():
+def test_a_scheduler_that_does_not_answer_is_named_when_patience_ends(monkeypatch):
     started = time.monotonic()
+    monkeypatch.setattr("symlib.studies.cluster.PATIENCE", 1)
     with pytest.raises(ValueError, match="no scheduler answers at tcp://127.0.0.1:9"), connected("tcp://127.0.0.1:9"):
         pass
-    assert time.monotonic() - started < 11
+    assert time.monotonic() - started < 8
 
 
 def test_without_a_scheduler_nothing_connects(tmp_path, monkeypatch):

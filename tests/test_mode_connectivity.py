@@ -245,7 +245,8 @@ def test_killed_study_leaves_no_process_and_goes_on_to_the_same_result(tmp_path)
     os.kill(child.pid, signal.SIGKILL)
     child.join()
     _, alive = psutil.wait_procs(family, timeout=10)
-    assert not alive
+    # Where nothing collects orphans, they stay in the list of processes when they have ended.
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
     resumed = run(small(epochs=10, out=str(tmp_path / "a")))
     whole = run(small(epochs=10))
     pd.testing.assert_frame_equal(resumed.table, whole.table, check_exact=True)

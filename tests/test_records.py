@@ -1,4 +1,6 @@
+import os
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -95,6 +97,26 @@ def test_killed_write_leaves_the_old_record_and_is_not_taken_for_one(record, tmp
     assert [r.about for r in records.find("study", tmp_path)] == [record.about]
 
 
+@pytest.mark.parametrize("moves", [0, 1])
+def test_a_record_set_aside_by_a_killed_write_is_put_back(record, tmp_path, monkeypatch, moves):
+    records.write(tmp_path / "study/one", record)
+    newer, rename, done = records.make("study", {"epochs": 4}, record.table, {}), Path.rename, []
+
+    def killed(path, target):
+        if path.exists() and Path(target).exists():
+            raise OSError("not empty")
+        if len(done) == moves:
+            raise KeyboardInterrupt
+        done.append(rename(path, target))
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        records.write(tmp_path / "study/one", newer)
+    monkeypatch.undo()
+    assert [r.about for r in records.find("study", tmp_path)] == [record.about]
+    assert records.read(tmp_path / "study/one").about == record.about
+
+
 def test_kept_run_is_found_by_its_study_under_its_path(record, tmp_path):
     runs, results = tmp_path / "runs", tmp_path / "results"
     records.write(runs / "mine/gate-0.1/record", record)
@@ -110,6 +132,14 @@ def test_commit_says_when_files_differ_from_it(tmp_path, monkeypatch):
         command = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", "-C", str(tmp_path), *arguments]
         subprocess.run(command, check=True, capture_output=True)
 
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "CONFIG_GLOBAL": os.devnull,
+        "CONFIG_SYSTEM": os.devnull,
+        "CEILING_DIRECTORIES": tmp_path.parent,
+    }.items():
+        monkeypatch.setenv(f"GIT_{name}", str(value))
     monkeypatch.setattr(records, "ROOT", tmp_path)
     assert records.checked_out() == "unknown"
     git("init")

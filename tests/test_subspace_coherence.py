@@ -138,8 +138,7 @@ def test_quantities_are_one_value_a_network_or_pair_after_the_last_epoch(record)
     found, table = quantities(record), layers(record)
     last = table.query("epoch == 2 and layer == 'linears.2.weight' and intervention == 'w-asym 1'")
     np.testing.assert_array_equal(found["coherence/linears.2/w-asym 1"], last["coherence"])
-    np.testing.assert_allclose(found["tightness/linears.2/w-asym 1"], last["anisotropy"] / last["bound"])
-    assert "tightness/linears.2/standard" not in found
+    np.testing.assert_array_equal(found["anisotropy/linears.2/w-asym 1"], last["anisotropy"])
     row = pairs(record).query("intervention == 'standard at 1' and layer == 'linears.0'").iloc[0]
     assert found["excess/standard at 1"] == pytest.approx(row["squared"] - row["chance"])
     assert found["barrier/standard at 1"] == pytest.approx(row["barrier"])

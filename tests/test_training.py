@@ -230,16 +230,13 @@ def test_every_epoch_ticks_once_resumed_ones_too(tiny, blobs, tmp_path):
         assert len(ticks) == done
 
 
-def test_divergence_stops_at_once_and_keeps_the_last_good_checkpoint(tiny, blobs, tmp_path):
+def test_divergence_stops_at_once_and_leaves_no_bad_checkpoint(tiny, blobs, tmp_path):
     x, y = blobs
-    file = tmp_path / "c"
-    train(tiny("standard", [0, 1]), x, y, replace(RECIPE, epochs=1), [0, 1], file)
-    before = file.read_bytes()
     broken = tiny("standard", [0, 1])
     broken.params["linears.0.weight"][1] = torch.nan
     with pytest.raises(FloatingPointError, match=r"diverged in epoch 1: no finite loss or weights in networks \[1\]"):
         train(broken, x, y, RECIPE, [0, 1], tmp_path / "other")
-    assert file.read_bytes() == before and not (tmp_path / "other").exists()
+    assert not (tmp_path / "other").exists()
 
 
 def test_weights_that_the_last_step_of_an_epoch_breaks_are_in_no_checkpoint(tiny, blobs, tmp_path):
@@ -248,6 +245,7 @@ def test_weights_that_the_last_step_of_an_epoch_breaks_are_in_no_checkpoint(tiny
     for _ in range(2):  # the second time from the checkpoint
         with pytest.raises(FloatingPointError, match="diverged in epoch 2"):
             train(tiny("standard", [0]), *blobs, breaks, [0], tmp_path / "c")
+        assert len(load_file(tmp_path / "c")["losses"]) == 1
     train(tiny("standard", [0]), *blobs, replace(breaks, epochs=1), [0], tmp_path / "c")  # one good epoch
 
 

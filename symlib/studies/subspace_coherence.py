@@ -193,7 +193,7 @@ def pairs(record: Record) -> pd.DataFrame:
 def quantities(record: Record) -> dict[str, np.ndarray]:
     """Return vectors with one value per network or pair, after the last epoch.
 
-    Of layers "coherence/linears.1/w-asym 0", "anisotropy/...", and "tightness/..." for the anisotropy over its bound.
+    Of layers "coherence/linears.1/w-asym 0", "anisotropy/...".
     Of pairs on turned images, by their first hidden layer, "identity/w-asym 0 at 1", "excess/..." for how much larger
     squared correlations of units with one number are than any, and "barrier/...", "drop/...".
     """
@@ -201,8 +201,6 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
     for (name, layer), rows in table[table["epoch"] == record.config["epochs"]].groupby(["intervention", "layer"]):
         where = f"{layer.removesuffix('.weight')}/{name}"
         found |= {f"{what}/{where}": rows[what].to_numpy() for what in ("coherence", "anisotropy")}
-        if (rows["bound"] > 0).all():  # standard layers and syre have neither
-            found[f"tightness/{where}"] = (rows["anisotropy"] / rows["bound"]).to_numpy()
     table = pairs(record)
     for name, rows in table[table["layer"] == table["layer"].iloc[0]].groupby("intervention"):
         found |= {f"{what}/{name}": rows[what].to_numpy() for what in ("identity", "barrier", "drop")}

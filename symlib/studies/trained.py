@@ -126,8 +126,8 @@ class Family:
     def initial(self, members: Sequence[int]) -> Population:
         """Return untrained networks.
 
-        As in the reference, linear maps of networks with a fixed side start from normal entries of variance 1 / fan-in
-        and those of standard networks from a third of that variance; `init` = "matched" gives all the former.
+        As in the reference, linear layers of networks with a fixed side start from normal entries of variance
+        1 / fan-in and those of standard networks from a third of it; `init` = "matched" gives all the former.
         """
         like_reference = self.init == "reference" and self.intervention.kind == "standard"
         init_seeds = [seed(self.base_seed, "init", i) for i in members]
