@@ -83,16 +83,18 @@ def test_networks_do_not_depend_on_their_shard(record, per_shard):
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name not in ("laplace", "smaller")])
 def test_every_variant_trains(name):
-    found = finals(run(small(variants=[name], epochs=2, n_networks=2)))
-    assert found[["accuracy", "nll", "ece"]].notna().all().all()
+    found = finals(run(small(variants=[name], n_networks=2)))
+    assert found["accuracy"].min() > 20 and found["nll"].max() < 2.2 < np.log(10)  # ten classes
+    assert found["ece"].between(0, 1).all()
     assert ("divergence" in found) == (VARIANTS[name].way == "variational")
 
 
 @pytest.mark.skipif(find_spec("laplace") is None, reason="the library of the row laplace is optional")
 def test_laplace_is_near_the_network_that_it_is_made_of():
     record = run(small(variants=["deterministic", "laplace"], epochs=8, n_networks=2))
-    found = finals(record).pivot(index="network", columns="variant", values="accuracy")
-    assert (found["laplace"] - found["deterministic"]).abs().max() < 5
+    found = finals(record).pivot(index="network", columns="variant")
+    assert (found["accuracy", "laplace"] - found["accuracy", "deterministic"]).abs().max() < 5
+    assert (found["nll", "laplace"] - found["nll", "deterministic"]).abs().between(0.01, 0.2).all()
 
 
 def test_means_are_the_same_in_all_variants():

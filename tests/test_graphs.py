@@ -16,10 +16,6 @@ from symlib.data.torch_geometric_import import torch_geometric
 
 from .test_data import Detonator
 
-REAL = pytest.mark.skipif(
-    not (data_folder() / "planetoid/PubMed/raw/ind.pubmed.x").exists(), reason="needs Planetoid in SYMLIB_DATA"
-)
-
 
 def small(**changes):
     """A triangle with a tail and a node on its own, with links in one direction, some twice, one to itself."""
@@ -190,12 +186,13 @@ def test_failed_planetoid_download_names_both_ways_too(tmp_path, monkeypatch):
         planetoid.download("cora", tmp_path)
 
 
-@REAL
 @pytest.mark.parametrize(
     ("name", "nodes", "edges", "features", "classes"),
     [("cora", 2_708, 5_278, 1_433, 7), ("citeseer", 3_327, 4_552, 3_703, 6), ("pubmed", 19_717, 44_324, 500, 3)],
 )
 def test_real_planetoid(name, nodes, edges, features, classes):
+    if not (data_folder() / "planetoid" / planetoid.FOLDERS[name]).exists():
+        pytest.skip(f"needs {name} in SYMLIB_DATA")
     graph = load_graph(name)
     check_invariants(graph)
     assert graph.x.shape == (nodes, features) and graph.edges.shape == (2, 2 * edges) and graph.n_classes == classes
