@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from uuid import uuid4
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -23,7 +22,7 @@ def write(path: Path, tensors: dict[str, Tensor], owner: str) -> None:
     """
     tensors = {name: w.detach().contiguous() for name, w in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{uuid4().hex[:8]}.part")  # a name that no other writer has
+    beside = path.with_name(f"{path.name}.part")
     save_file(tensors, beside, metadata={"owner": owner, "hash": tensor_hash(tensors)})
     with beside.open("rb") as file:
         os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file

@@ -26,6 +26,7 @@ from safetensors.numpy import load, save
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
 ARRAYS = "arrays.safetensors"
+OLDER = ".older"
 
 
 @dataclass(frozen=True)
@@ -83,28 +84,28 @@ def make(
 def write(folder: Path, record: Record) -> None:
     """Write a record beside its place and rename it, setting an older one aside first; never leaves half a record."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside, older = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)), _older(folder)
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     sealed = record.about | {"about_sha256": key(record.about)}
     _put(beside / "record.json", (json.dumps(sealed, indent=1) + "\n").encode())
     _put(beside / "table.csv", record.table.to_csv(index=False).encode())
     if record.arrays:
         _put(beside / ARRAYS, save(record.arrays))
     beside.chmod(0o755)
-    _put_back(folder)
     if folder.exists():
-        shutil.rmtree(older, ignore_errors=True)
-        folder.rename(older)
+        _remove(_older(folder))
+        folder.rename(_older(folder))
     beside.rename(folder)
-    shutil.rmtree(older, ignore_errors=True)
+    _remove(_older(folder))
 
 
 def read(folder: Path) -> Record:
-    """Read a record and verify it.
+    """Read a record and verify it; the older one if its replacement was killed between two renames.
 
     Raises:
         ValueError: If it is not whole, or its table or anything said about it is not what was recorded.
     """
-    _put_back(folder)
+    if not folder.exists() and _older(folder).exists():
+        folder = _older(folder)
     advice = "restore it from version control, or delete the folder and run the study again"
     try:
         about = json.loads((folder / "record.json").read_text())
@@ -126,10 +127,10 @@ def read(folder: Path) -> Record:
 
 def find(study: str, results: Path = RESULTS) -> list[Record]:
     """Return all kept records of a study, verified, in order of their names."""
-    for older in (results / study).glob(".*.older"):
-        _put_back(older.with_name(older.name[1 : -len(".older")]))
-    # A dot marks the folder of a write that was killed.
-    return [read(f) for f in sorted((results / study).glob("*/")) if f.is_dir() and f.name[0] != "."]
+    there = {f.name for f in (results / study).glob("*/") if f.is_dir()}
+    # A dot marks the folder of a write that was killed, which may have set the older record aside.
+    names = {n for n in there if n[0] != "."} | {n[1 : -len(OLDER)] for n in there if n[0] == "." and n.endswith(OLDER)}
+    return [read(results / study / name) for name in sorted(names)]
 
 
 def keep(run: Path, runs: Path = ROOT / "runs", results: Path = RESULTS) -> Path:
@@ -169,13 +170,14 @@ def origin(named: Mapping[str, Record]) -> str:
 
 
 def _older(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.older")
+    return folder.with_name(f".{folder.name}{OLDER}")
 
 
-def _put_back(folder: Path) -> None:
-    """Restore the older record if its replacement was killed between the two renames."""
-    if _older(folder).exists() and not folder.exists():
-        _older(folder).rename(folder)
+def _remove(folder: Path) -> None:
+    """Remove a folder if it is there, first from its name: half of it must not be found."""
+    if folder.exists():
+        nameless = folder.rename(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+        shutil.rmtree(nameless, ignore_errors=True)
 
 
 def _put(path: Path, content: bytes) -> None:

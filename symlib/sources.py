@@ -30,7 +30,7 @@ def key(notebook: str) -> str:
     code = NOTEBOOKS / f"{notebook}.py"
     modules = reached(code)
     studies = {path.stem for path in modules if path.parent.name == "studies"}
-    tables = [file for study in studies for file in (RESULTS / study).glob("*/record.json")]
+    tables = [file for study in studies for file in (RESULTS / study).glob("[!.]*/record.json")]
     total = hashlib.sha256()
     for path in sorted({code, *modules, *tables, ROOT / "claims.toml", ROOT / "constraints.txt"}):
         total.update(f"{path.relative_to(ROOT)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())

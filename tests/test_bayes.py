@@ -325,6 +325,7 @@ def test_killed_training_goes_on_to_the_same_weights(tmp_path):
 
 
 def slowly(x, y, place):
+    torch.set_num_threads(1)  # as here
     train(small(), x, y, RECIPE, [0, 1], place, on_epoch=lambda: time.sleep(0.2), objective=Evidence(0.01, 300))
 
 

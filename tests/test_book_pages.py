@@ -1,3 +1,4 @@
+import json
 import re
 import shlex
 import subprocess
@@ -78,7 +79,7 @@ def test_commands_ask_for_the_parameters_of_the_record(record):
     values = commands.defaults(notebook)
     if profile != "quick":
         values |= commands.yaml.safe_load((commands.NOTEBOOKS / "profiles" / notebook / f"{profile}.yaml").read_text())
-    values |= {own[i + 1]: commands.json.loads(own[i + 2]) for i in range(0, len(own), 3)}
+    values |= {own[i + 1]: json.loads(own[i + 2]) for i in range(0, len(own), 3)}
     science = {key: value for key, value in values.items() if key not in commands.PRACTICAL and key in record.config}
     assert science == {key: record.config[key] for key in science}
 
@@ -90,7 +91,7 @@ def test_commands_with_lists_of_text_reach_the_program_whole(monkeypatch):
     given = dict(word.split("=", 1) for word in words[2:])["P"]
     shell = subprocess.run(["sh", "-c", f"printf '%s\\n' {given}"], capture_output=True, text=True, check=True)
     arguments = shell.stdout.splitlines()
-    assert commands.json.loads(arguments[arguments.index("variants") + 1]) == own["variants"]
+    assert json.loads(arguments[arguments.index("variants") + 1]) == own["variants"]
 
 
 def notebook(*cells):

@@ -211,4 +211,6 @@ def test_distances_are_those_of_disjoint_pairs_over_trainable_entries(folder, re
 
 def test_a_diverged_network_is_in_no_pair():
     config = small(n_networks=4, per_shard=4, lr=[1e20, 1e20], kinds=["w-asym"])
-    assert run(config).about["distances"] == {"w-asym": []}
+    record = run(config)
+    assert record.about["distances"] == {"w-asym": []}
+    assert len(study.quantities(record)["accuracy/w-asym"]) == 0

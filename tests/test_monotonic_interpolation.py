@@ -123,6 +123,10 @@ def test_networks_that_diverged_are_left_out(population):
     record = run(checked(networks=population.out))
     record.table.loc[(record.table["kind"] == "w-asym") & (record.table["network"] == 2), "loss"] = np.nan
     assert summed_up(record).groupby("kind").size().to_dict() == {"standard": 4, "w-asym": 3}
+    assert len(quantities(record)["delta/w-asym"]) == len(quantities(record)["monotonic/w-asym"]) == 3
+    record.table.loc[(record.table["kind"] == "w-asym") & (record.table["network"] < 2), "loss"] = np.nan
+    assert len(quantities(record)["delta/w-asym"]) == 0  # most diverged
+    assert len(quantities(record)["delta/standard"]) == 4
 
 
 def test_comparison_is_welchs_test_and_fishers_for_shares():

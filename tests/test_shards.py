@@ -121,3 +121,6 @@ def test_joined_facts_are_those_of_the_shards():
     found = joined_facts([part("m", "2.6", "CPU"), part("n", "2.13", "H100"), part("n", "2.13", "CPU")])
     assert (found["machine"], found["versions"], found["device"]) == ("m, n", {"torch": "2.13, 2.6"}, "CPU, H100")
     assert (found["commit"], found["date"], found["compute_s"]) == ("a", "2026-01-01", 4.5)
+    older = part("m", "2.6", "CPU")
+    del older.about["device"]  # as in shards that were finished before it was noted
+    assert joined_facts([older])["device"] == "unknown"

@@ -65,7 +65,7 @@ def load(name: str, folder: Path | None = None) -> Dataset:
 
     MNIST has 54,000 training images and the CIFARs 45,000, with 10,000 for testing: the images that both papers
     hold out from training are left out here as well. Every channel is standardised with its own mean and
-    deviation, as by Bürgin et al., whose digits for CIFAR-10 differ in the third or fourth place; Lim et al. used
+    deviation, as by Bürgin et al., whose constants for CIFAR-10 differ in the third or fourth decimal; Lim et al. used
     ImageNet's constants for CIFAR-10, which differ from these by a fixed scale and shift of each channel.
 
     Args:

@@ -24,6 +24,7 @@ from pydantic import Field, model_validator
 from symlib import records
 from symlib.alignment.permutation import unconstrained
 from symlib.asymmetry import Asymmetry, Constraint, Sigma, Standard, Syre, WAsymmetry, activation_for, constraint
+from symlib.claims import survivors
 from symlib.config import Config
 from symlib.data.augmentation import LIM_CLASSIFIERS, Augmentation
 from symlib.data.dataset import Dataset, Split
@@ -396,7 +397,7 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
     found = {
         f"distance/{kind}": np.array(apart) / about["n_trainable"][kind] for kind, apart in about["distances"].items()
     }
-    for kind, rows in record.table.dropna(subset=["test_accuracy"]).groupby("kind"):
-        train, test = (100 * rows[f"{what}_accuracy"].to_numpy() for what in ("train", "test"))
-        found |= {f"accuracy/{kind}": test, f"gap/{kind}": train - test}
+    for kind, rows in record.table.groupby("kind"):
+        train, test = (100 * rows[f"{what}_accuracy"] for what in ("train", "test"))
+        found |= {f"accuracy/{kind}": survivors(test), f"gap/{kind}": survivors(train - test)}
     return found

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from symlib.alignment.permutation import unconstrained
 from symlib.alignment.repair import reestimate
 from symlib.asymmetry import Asymmetry, Sigma, Standard, Syre, activation_for, constraint
-from symlib.claims import Increasing, Near
+from symlib.claims import Increasing, Near, survivors
 from symlib.config import Config
 from symlib.data.graphs import Graph, load_graph, verify_graph
 from symlib.interpolation import curves, line, mixing_weights
@@ -326,5 +326,5 @@ def quantities(record: Record) -> dict[str, np.ndarray]:
             found[f"gap/{variant}"] = 100 * (best - valid)
     if {"barrier/half", "barrier/sigma"} <= found.keys():
         wide = as_they_are(pairs(record)).pivot(index="pair", columns="variant", values="barrier")
-        found["apart/sigma"] = ((wide["sigma"] - wide["half"]) / wide["standard"].mean()).dropna().to_numpy()
+        found["apart/sigma"] = survivors((wide["sigma"] - wide["half"]) / wide["standard"].mean())
     return found

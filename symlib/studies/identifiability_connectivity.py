@@ -102,7 +102,7 @@ def summaries(record: Record) -> pd.DataFrame:
     Columns: midpoint and maximum barrier in nats; accuracy of the better end, at the midpoint and at the worst point in
     per cent; and the drop from the better end to the worst point in percentage points.
 
-    Source: Bürgin et al. (2026) give the drop relative to the better end; here it is the plain difference.
+    Source: the stored curves of Bürgin et al. (2026), whose drops are plain differences too.
     """
     lambdas = mixing_weights(record.config["n_points"])
     rows = []

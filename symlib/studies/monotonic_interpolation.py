@@ -244,12 +244,15 @@ def led(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def quantities(record: Record) -> dict[str, np.ndarray]:
-    """Return "delta/standard", "monotonic/w-asym" (0 or 1) and the like, one value per network that did not diverge."""
-    found = summed_up(record)
+    """Return "delta/standard", "monotonic/w-asym" (0 or 1) and the like, one value per network that did not diverge.
+
+    Not "relative delta", which curves that end higher have none of.
+    """
+    found = record.table[["kind", "network"]].drop_duplicates().merge(summed_up(record), how="left")
     return {
         f"{column}/{kind}": survivors(rows[column])
         for kind, rows in found.groupby("kind")
-        for column in rows.columns.difference(["kind", "network"])
+        for column in rows.columns.difference(["kind", "network", "relative delta"])
     }
 
 

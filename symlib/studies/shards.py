@@ -90,7 +90,7 @@ def joined_facts(parts: Sequence[Record]) -> dict:
     """
     abouts = [part.about for part in parts]
     return {
-        **{fact: _listed(about[fact] for about in abouts) for fact in ("device", "machine", "commit")},
+        **{fact: _listed(about.get(fact, "unknown") for about in abouts) for fact in ("device", "machine", "commit")},
         "versions": {p: _listed(about["versions"][p] for about in abouts) for p in abouts[0]["versions"]},
         "date": max(about["date"] for about in abouts),
         "compute_s": round(sum(about["compute_s"] for about in abouts), 1),
